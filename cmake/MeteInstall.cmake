@@ -1,0 +1,19 @@
+# The install tree: headers, the libraries that applications link, and find_package(mete).
+include(CMakePackageConfigHelpers)
+
+install(DIRECTORY include/mete DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS mete_base mete_budget mete_quota EXPORT mete_targets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(METE_TOOLS)
+  install(TARGETS mete_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+install(EXPORT mete_targets NAMESPACE mete:: FILE mete-targets.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mete)
+configure_package_config_file(cmake/mete-config.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/mete-config.cmake
+                              INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mete)
+# Before 1.0 a minor version may change the interface.
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/mete-config-version.cmake
+                                 COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/mete-config.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/mete-config-version.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mete)
