@@ -2,9 +2,13 @@
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY include/mete DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(TARGETS mete_base mete_budget mete_quota EXPORT mete_targets
-        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-if(METE_TOOLS)
+foreach(folder base budget quota)
+  if(TARGET mete_${folder})
+    install(TARGETS mete_${folder} EXPORT mete_targets
+            ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  endif()
+endforeach()
+if(TARGET mete_program)
   install(TARGETS mete_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 install(EXPORT mete_targets NAMESPACE mete:: FILE mete-targets.cmake
