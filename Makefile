@@ -1,0 +1,56 @@
+# Everything a developer types. `make test` is what .ci/run runs.
+
+.PHONY: build demo test soak bench fuzz format lint clean
+.DEFAULT_GOAL := build
+
+MINUTES ?= 10
+SECONDS_EACH ?= 60
+
+# Release binaries in build/: build/mete.
+build:
+	@scripts/setup build
+	@cmake --preset release >build.log 2>&1 || { cat build.log; exit 1; }; rm -f build.log
+	@cmake --build --preset release
+
+demo: build
+	@python3 scripts/demo.py
+
+# Builds and runs everything with GCC: release, ASan + UBSan, TSan. The last line counts.
+test:
+	@scripts/setup build test
+	@python3 scripts/test.py
+
+# The randomised and threaded tests over and over, each round with another seed: make soak MINUTES=60
+soak:
+	@scripts/setup build test
+	@python3 scripts/soak.py --minutes $(MINUTES)
+
+# Measures, prints the table of bench/bars.toml, writes build/bench.json.
+bench:
+	@scripts/setup build test
+	@cmake --preset test
+	@cmake --build --preset test
+	@python3 scripts/bench.py
+
+# Each fuzz target for SECONDS_EACH.
+fuzz:
+	@scripts/setup build lint
+	@cmake --preset fuzz
+	@cmake --build --preset fuzz
+	@python3 scripts/fuzz.py --seconds $(SECONDS_EACH)
+
+format:
+	@scripts/setup test
+	@scripts/format
+
+# A second compiler and clang-tidy over the whole tree.
+lint:
+	@scripts/setup build test lint
+	@scripts/format --check
+	@python3 scripts/check.py
+	@cmake --preset clang
+	@cmake --build --preset clang
+	@scripts/tidy build/clang
+
+clean:
+	@rm -rf build
