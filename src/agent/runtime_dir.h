@@ -1,0 +1,29 @@
+// Where the sockets of running agents are: one folder per user.
+//
+//   $XDG_RUNTIME_DIR/mete, else /run/mete for root, else /tmp/mete-UID
+//   ID.sock    the control socket of `mete run`: `mete quota`, `resume`, `terminate` speak to it
+//   ID.agent   the agent's own socket, which METE_SOCKET names
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mete/error.h"
+
+namespace mete::agent {
+
+std::string RuntimeDir();
+
+// Makes the folder with mode 0700 where it is missing. kSystem if it cannot, or if the folder
+// belongs to someone else or lets others write: a socket there could be replaced.
+Result<std::string> MakeRuntimeDir();
+
+std::string ControlSocketPath(std::string_view dir, std::string_view id);
+std::string AgentSocketPath(std::string_view dir, std::string_view id);
+
+// The ids whose control sockets are in the folder, sorted; a socket may be left over from a run
+// that was killed together with its guardian, so that nobody answers. Empty if there is no folder.
+std::vector<std::string> ListControlSockets(std::string_view dir);
+
+}  // namespace mete::agent
