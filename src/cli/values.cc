@@ -1,0 +1,82 @@
+#include "cli/values.h"
+
+#include <algorithm>
+#include <charconv>
+#include <string>
+
+#include "base/check.h"
+#include "mete/quota.h"
+#include "mete/units.h"
+
+namespace mete::cli {
+namespace {
+
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+Result<void> Checked(const auto& result) {
+  if (!result) return std::unexpected(result.error());
+  return {};
+}
+
+std::unexpected<Error> Refuse(std::string message) {
+  return Fail(ErrorCode::kInvalidArgument, std::move(message));
+}
+
+}  // namespace
+
+Result<std::int64_t> ParseCount(std::string_view text) {
+  std::int64_t count = 0;
+  const bool digits = !text.empty() && std::ranges::all_of(text, IsDigit);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (!digits || error != std::errc{} || end != text.data() + text.size()) {
+    return Refuse("allowed: a whole number from 0 to 9223372036854775807");
+  }
+  return count;
+}
+
+bool IsId(std::string_view text) {
+  return !text.empty() && text.size() <= 128 && std::ranges::all_of(text, [](char c) {
+    return IsDigit(c) || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' || c == '_' ||
+           c == ':' || c == '-';
+  });
+}
+
+Result<void> CheckCount(const Flag&, std::string_view value) { return Checked(ParseCount(value)); }
+
+Result<void> CheckNano(const Flag&, std::string_view value) {
+  if (value.starts_with('-')) return Refuse("allowed: a decimal number of zero or more");
+  return Checked(ParseNanoDecimal(value));
+}
+
+Result<void> CheckDuration(const Flag&, std::string_view value) {
+  return Checked(ParseDuration(value));
+}
+
+Result<void> CheckChoice(const Flag& flag, std::string_view value) {
+  for (std::string_view rest = flag.value; !rest.empty();) {
+    const std::size_t end = std::min(rest.find('|'), rest.size());
+    if (rest.substr(0, end) == value) return {};
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  std::string message = "allowed: ";
+  for (char c : flag.value) c == '|' ? message += ", " : message += c;
+  return Refuse(std::move(message));
+}
+
+Result<void> CheckId(const Flag&, std::string_view value) {
+  if (IsId(value)) return {};
+  return Refuse("allowed: 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':' and '-'");
+}
+
+Result<void> CheckLimit(const Flag& flag, std::string_view value) {
+  const std::optional<LimitKind> kind = FindLimit(flag.name);
+  METE_CHECK(kind.has_value());
+  return Checked(ParseLimit(*kind, value));
+}
+
+Result<void> CheckLimitOrUnlimited(const Flag& flag, std::string_view value) {
+  if (value == "unlimited") return {};
+  return CheckLimit(flag, value);
+}
+
+}  // namespace mete::cli
