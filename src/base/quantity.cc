@@ -31,19 +31,22 @@ constexpr auto kPowersOfTen = [] {
   return powers;
 }();
 
-// What a suffix letter means alone (a power of ten) and before an i (a power of two).
+// What a suffix letter means alone (a power of ten) and before an i (a power of two). Zero in both
+// fields is "nothing", so the power of ten is kept with an offset.
 struct Letter {
-  static constexpr std::int8_t kNone = -128;
-  std::int8_t decimal = kNone;
-  std::uint8_t binary = 0;
+  static constexpr int kOffset = 16;
+  std::uint8_t decimal;
+  std::uint8_t binary;
 };
 constexpr auto kLetters = [] {
   std::array<Letter, 256> letters{};
-  letters['n'].decimal = -9, letters['u'].decimal = -6, letters['m'].decimal = -3;
-  letters['k'].decimal = 3;
+  const auto set = [&letters](char c, int decimal, std::uint8_t binary) {
+    letters[static_cast<unsigned char>(c)] = {static_cast<std::uint8_t>(decimal + Letter::kOffset),
+                                              binary};
+  };
+  set('n', -9, 0), set('u', -6, 0), set('m', -3, 0), set('k', 3, 0);
+  set('M', 6, 20), set('G', 9, 30), set('T', 12, 40), set('P', 15, 50), set('E', 18, 60);
   letters['K'].binary = 10;
-  letters['M'] = {6, 20}, letters['G'] = {9, 30}, letters['T'] = {12, 40};
-  letters['P'] = {15, 50}, letters['E'] = {18, 60};
   return letters;
 }();
 
@@ -191,8 +194,8 @@ inline bool Quantity::Parsed::Read(std::string_view text) noexcept {
   if (at != end) {
     const Letter letter = kLetters[static_cast<unsigned char>(*at)];
     if (end - at == 1) {
-      if (letter.decimal == Letter::kNone) return false;
-      scanned.exponent = letter.decimal;
+      if (letter.decimal == 0) return false;
+      scanned.exponent = letter.decimal - Letter::kOffset;
     } else if (end - at == 2 && at[1] == 'i') {
       if (letter.binary == 0) return false;
       scanned.shift = letter.binary;
