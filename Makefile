@@ -9,7 +9,7 @@ SECONDS_EACH ?= 60
 # Release binaries in build/: build/mete.
 build:
 	@scripts/setup build
-	@cmake --preset release >build.log 2>&1 || { cat build.log; exit 1; }; rm -f build.log
+	@cmake --preset release
 	@cmake --build --preset release
 
 demo: build

@@ -13,7 +13,8 @@ if(TARGET mete_program)
 endif()
 install(EXPORT mete_targets NAMESPACE mete:: FILE mete-targets.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mete)
-configure_package_config_file(cmake/mete-config.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/mete-config.cmake
+configure_package_config_file(cmake/mete-config.cmake.in
+                              ${CMAKE_CURRENT_BINARY_DIR}/mete-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mete)
 # Before 1.0 a minor version may change the interface.
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/mete-config-version.cmake

@@ -19,7 +19,7 @@ if(METE_SANITIZE)
 endif()
 
 # mete_library(NAME SOURCES ... [USES ...] [PRIVATE ...])
-#   USES: other folders whose headers this one includes; PRIVATE: third-party targets, seen only here.
+#   USES: other folders whose headers this one includes; PRIVATE: third-party targets, seen here.
 function(mete_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES;PRIVATE" ${ARGN})
   set(target mete_${name})
@@ -61,4 +61,56 @@ function(mete_test name)
     list(APPEND properties RUN_SERIAL TRUE)
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
+endfunction()
+
+# mete_python_test(FILE [WHOLE] [ALONE] [SANITIZED] [TIMEOUT seconds])
+#   The cases of a unittest file, one test each; WHOLE: one for the file, where the cases share a
+#   costly set-up. Release build only, unless SANITIZED. The tests find the program, the build and
+#   the sources in METE_PROGRAM, METE_BUILD and METE_SOURCE.
+function(mete_python_test file)
+  cmake_parse_arguments(ARG "WHOLE;ALONE;SANITIZED" "TIMEOUT" "" ${ARGN})
+  if(METE_SANITIZE AND NOT ARG_SANITIZED)
+    return()
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  get_filename_component(path ${file} ABSOLUTE)
+  get_filename_component(stem ${file} NAME_WE)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
+  set(cases "")
+  if(NOT ARG_WHOLE)
+    execute_process(COMMAND ${Python3_EXECUTABLE} -B ${PROJECT_SOURCE_DIR}/scripts/list_cases.py
+                            ${path}
+                    OUTPUT_VARIABLE cases COMMAND_ERROR_IS_FATAL ANY)
+    string(REGEX MATCHALL "[^\n]+" cases "${cases}")
+  endif()
+  set(names "")
+  if(ARG_WHOLE)
+    add_test(NAME ${stem} COMMAND ${Python3_EXECUTABLE} -B ${path} -v)
+    list(APPEND names ${stem})
+  endif()
+  set(environment METE_PROGRAM=${PROJECT_BINARY_DIR}/mete METE_BUILD=${PROJECT_BINARY_DIR}
+                  METE_SOURCE=${PROJECT_SOURCE_DIR})
+  foreach(case IN LISTS cases)
+    add_test(NAME ${stem}.${case} COMMAND ${Python3_EXECUTABLE} -B ${path} -v ${case})
+    list(APPEND names ${stem}.${case})
+  endforeach()
+  set_tests_properties(${names} PROPERTIES
+    TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_ALONE} SKIP_REGULAR_EXPRESSION "OK \\(skipped="
+    ENVIRONMENT "${environment}")
+endfunction()
+
+# mete_bench(NAME SOURCES ... [USES ...] [PRIVATE ...])
+#   A Google Benchmark program; `bench_smoke` runs each of its rows for a moment, as a test.
+function(mete_bench name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;USES;PRIVATE;DEFINES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+  foreach(folder IN LISTS ARG_USES)
+    target_link_libraries(${name} PRIVATE mete_${folder})
+  endforeach()
+  target_compile_definitions(${name} PRIVATE ${ARG_DEFINES})
+  target_link_libraries(${name} PRIVATE ${ARG_PRIVATE} benchmark::benchmark
+                                        benchmark::benchmark_main mete_options)
 endfunction()

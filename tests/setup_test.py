@@ -14,7 +14,7 @@ FAIL = '#!/bin/sh\necho "E: no network" >&2\nexit 100\n'
 
 class SetupTest(unittest.TestCase):
     def run_setup(self, *groups, hide=(), release=DEBIAN_12, apt=RECORD):
-        """Runs it with every program of this machine but those in `hide`, and an apt-get of ours."""
+        """Runs it with the programs of this machine but those in `hide`, and our own apt-get."""
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
             programs = root / "bin"
