@@ -39,12 +39,12 @@ struct GradeInfo {
 };
 
 struct Capabilities {
-  std::string layout;  // "v2", "hybrid", "none"
-  std::string root;    // where groups are made
-  GradeInfo cpu, memory, pids;           // limits
-  GradeInfo freeze, kill;                // actions
+  std::string layout;                              // "v2", "hybrid", "none"
+  std::string root;                                // where groups are made
+  GradeInfo cpu, memory, pids;                     // limits
+  GradeInfo freeze, kill;                          // actions
   GradeInfo cpu_usage, memory_usage, memory_peak;  // readings
-  std::vector<std::string> notes;        // what an operator should know, one line each
+  std::vector<std::string> notes;                  // what an operator should know, one line each
 };
 
 // What the kernel is asked to hold. Unset: no limit of that kind.
@@ -61,8 +61,8 @@ struct Sample {
   std::int64_t cpu_ns = 0;
   std::int64_t memory_bytes = 0;
   std::int64_t memory_peak_bytes = 0;
-  std::int64_t pids = 0;           // processes and threads in the group now
-  std::int64_t oom_kills = 0;      // as the kernel counts them; not a head count
+  std::int64_t pids = 0;             // processes and threads in the group now
+  std::int64_t oom_kills = 0;        // as the kernel counts them; not a head count
   std::int64_t memory_max_hits = 0;  // times the limit was met (v2 "max", v1 failcnt)
   bool populated = false;
   bool frozen = false;

@@ -39,7 +39,7 @@ Result<std::string> MakeRuntimeDir() {
     return Fail(ErrorCode::kSystem,
                 "cannot make the folder for sockets: " + dir + ": " + std::strerror(errno));
   }
-  struct stat status {};
+  struct stat status{};
   if (lstat(dir.c_str(), &status) != 0) {
     return Fail(ErrorCode::kSystem,
                 "cannot read the folder for sockets: " + dir + ": " + std::strerror(errno));
@@ -47,7 +47,8 @@ Result<std::string> MakeRuntimeDir() {
   if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 0022) != 0) {
     return Fail(ErrorCode::kSystem,
                 "the folder for sockets must be a folder that belongs to this user, writable by "
-                "nobody else: " + dir);
+                "nobody else: " +
+                    dir);
   }
   return dir;
 }
