@@ -205,7 +205,6 @@ bool Budget::TryChargeFully(std::int64_t amount, bool hold, Outcome& outcome,
                             Refusal& refusal) noexcept {
   if (TryChargeOnce(amount, hold, outcome, refusal)) [[likely]]
     return true;
-  if (refusal.reason != Refusal::Reason::kLimit) return false;
   SharedBudget* root = Root();
   if (root == nullptr || root->credit_count_.load() == 0) return false;
   // Under the lock nobody refills, so each round takes credit that was there or ends the loop.
