@@ -18,7 +18,7 @@ demo: build
 # Builds and runs everything with GCC: release, ASan + UBSan, TSan. The last line counts.
 test:
 	@scripts/setup build test
-	@python3 scripts/test.py
+	@python3 scripts/run_tests.py
 
 # The randomised and threaded tests over and over, each round with another seed: make soak MINUTES=60
 soak:

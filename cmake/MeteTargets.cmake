@@ -78,10 +78,12 @@ function(mete_python_test file)
   get_filename_component(path ${file} ABSOLUTE)
   get_filename_component(stem ${file} NAME_WE)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${path})
+  set(environment METE_PROGRAM=${PROJECT_BINARY_DIR}/mete METE_BUILD=${PROJECT_BINARY_DIR}
+                  METE_SOURCE=${PROJECT_SOURCE_DIR})
   set(cases "")
   if(NOT ARG_WHOLE)
-    execute_process(COMMAND ${Python3_EXECUTABLE} -B ${PROJECT_SOURCE_DIR}/scripts/list_cases.py
-                            ${path}
+    execute_process(COMMAND ${CMAKE_COMMAND} -E env ${environment} ${Python3_EXECUTABLE} -B
+                            ${PROJECT_SOURCE_DIR}/scripts/list_cases.py ${path}
                     OUTPUT_VARIABLE cases COMMAND_ERROR_IS_FATAL ANY)
     string(REGEX MATCHALL "[^\n]+" cases "${cases}")
   endif()
@@ -90,8 +92,6 @@ function(mete_python_test file)
     add_test(NAME ${stem} COMMAND ${Python3_EXECUTABLE} -B ${path} -v)
     list(APPEND names ${stem})
   endif()
-  set(environment METE_PROGRAM=${PROJECT_BINARY_DIR}/mete METE_BUILD=${PROJECT_BINARY_DIR}
-                  METE_SOURCE=${PROJECT_SOURCE_DIR})
   foreach(case IN LISTS cases)
     add_test(NAME ${stem}.${case} COMMAND ${Python3_EXECUTABLE} -B ${path} -v ${case})
     list(APPEND names ${stem}.${case})

@@ -18,7 +18,9 @@ CLEAN = {
     "include/mete/error.h": "#pragma once\nenum class E {\n  kNotFound = 2070,\n};\n",
     "src/base/check.h": "#pragma once\n#include \"mete/error.h\"\nint Check();\n",
     "src/base/check.cc": "#include \"base/check.h\"\nint Check() { return 1; }\n",
-    "src/base/check_test.cc": "#include <gtest/gtest.h>\n// Suite.Case\n",
+    "src/base/check_test.cc": "#include \"mete/error.h\"\n#include <gtest/gtest.h>\n"
+                              "// Suite.Case\n",
+    "src/budget/node_test.cc": "#include \"budget/node.h\"\n",
     "src/base/plain.cc": "int g_plain = 1;\n",
     "src/budget/node.h": "#pragma once\n#include <atomic>\n#include \"base/check.h\"\n",
     "src/wire/codec.cc": "#include <simdjson.h>\n#include <unistd.h>\nint Codec() { return 1; }\n",
