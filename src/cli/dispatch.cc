@@ -65,7 +65,7 @@ int Help(Commands commands, const std::vector<std::string_view>& words) {
     return kExitOk;
   }
   std::string name(words[0]);
-  if (words.size() > 1) name += " " + std::string(words[1]);
+  if (words.size() > 1) name.append(" ").append(words[1]);
   if (const Command* command = Find(commands, name)) {
     Print(HelpText(*command));
     return kExitOk;

@@ -107,7 +107,7 @@ Result<void> Flags::AddOption(std::string_view text, std::span<const char* const
   if (flag->value.empty()) {
     if (equals != text.npos) {
       return Fail(ErrorCode::kInvalidArgument,
-                  Dashed(name) + " takes no value, given: " + Quoted(text.substr(equals + 1)));
+                  Dashed(name) + " takes no value, given " + Quoted(text.substr(equals + 1)));
     }
   } else if (equals != text.npos) {
     value = text.substr(equals + 1);
@@ -124,7 +124,7 @@ Result<void> Flags::AddOption(std::string_view text, std::span<const char* const
   }
   if (flag->check != nullptr) {
     if (Result<void> ok = flag->check(*flag, value); !ok) {
-      return Fail(ok.error().code, Dashed(name) + ": " + Quoted(value) + ": " + ok.error().message);
+      return Fail(ok.error().code, Dashed(name) + ": " + ok.error().message);
     }
   }
   given_.emplace_back(flag, value);

@@ -7,8 +7,9 @@ namespace mete::cli {
 namespace {
 
 std::string LeftColumn(const Flag& flag) {
-  std::string text = "--" + std::string(flag.name);
-  if (!flag.value.empty()) text += " " + std::string(flag.value);
+  std::string text = "--";
+  text.append(flag.name);
+  if (!flag.value.empty()) text.append(" ").append(flag.value);
   return text;
 }
 
@@ -35,9 +36,9 @@ std::string HelpText(std::span<const Command* const> commands) {
 std::string HelpText(const Command& command) {
   std::string text = "usage: mete " + std::string(command.name);
   if (!command.flags.empty()) text += " [OPTION...]";
-  if (!command.operands.empty()) text += " " + std::string(command.operands);
-  text += "\n\n" + std::string(command.summary) + "\n";
-  if (!command.details.empty()) text += "\n" + std::string(command.details);
+  if (!command.operands.empty()) text.append(" ").append(command.operands);
+  text.append("\n\n").append(command.summary).append("\n");
+  if (!command.details.empty()) text.append("\n").append(command.details);
   if (command.flags.empty()) return text;
 
   text += "\noptions:\n";

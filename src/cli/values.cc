@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "base/quote.h"
 #include "mete/quota.h"
 #include "mete/units.h"
 
@@ -18,8 +19,9 @@ Result<void> Checked(const auto& result) {
   return {};
 }
 
-std::unexpected<Error> Refuse(std::string message) {
-  return Fail(ErrorCode::kInvalidArgument, std::move(message));
+std::unexpected<Error> Refuse(std::string allowed, std::string_view given) {
+  return Fail(ErrorCode::kInvalidArgument,
+              "must be " + std::move(allowed) + ", given " + Quoted(given));
 }
 
 }  // namespace
@@ -29,7 +31,7 @@ Result<std::int64_t> ParseCount(std::string_view text) {
   const bool digits = !text.empty() && std::ranges::all_of(text, IsDigit);
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
   if (!digits || error != std::errc{} || end != text.data() + text.size()) {
-    return Refuse("allowed: a whole number from 0 to 9223372036854775807");
+    return Refuse("a whole number from 0 to 9223372036854775807", text);
   }
   return count;
 }
@@ -44,7 +46,7 @@ bool IsId(std::string_view text) {
 Result<void> CheckCount(const Flag&, std::string_view value) { return Checked(ParseCount(value)); }
 
 Result<void> CheckNano(const Flag&, std::string_view value) {
-  if (value.starts_with('-')) return Refuse("allowed: a decimal number of zero or more");
+  if (value.starts_with('-')) return Refuse("a decimal number of zero or more", value);
   return Checked(ParseNanoDecimal(value));
 }
 
@@ -58,20 +60,20 @@ Result<void> CheckChoice(const Flag& flag, std::string_view value) {
     if (rest.substr(0, end) == value) return {};
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  std::string message = "allowed: ";
-  for (char c : flag.value) c == '|' ? message += ", " : message += c;
-  return Refuse(std::move(message));
+  std::string choices;
+  for (char c : flag.value) c == '|' ? choices += " or " : choices += c;
+  return Refuse(std::move(choices), value);
 }
 
 Result<void> CheckId(const Flag&, std::string_view value) {
   if (IsId(value)) return {};
-  return Refuse("allowed: 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':' and '-'");
+  return Refuse("1 to 128 of A-Z, a-z, 0-9, '.', '_', ':' and '-'", value);
 }
 
 Result<void> CheckLimit(const Flag& flag, std::string_view value) {
   const std::optional<LimitKind> kind = FindLimit(flag.name);
   METE_CHECK(kind.has_value());
-  return Checked(ParseLimit(*kind, value));
+  return Checked(ParseLimitAmount(value, InfoOf(*kind).unit));
 }
 
 Result<void> CheckLimitOrUnlimited(const Flag& flag, std::string_view value) {
