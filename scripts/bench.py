@@ -19,8 +19,15 @@ REPETITIONS = 9  # odd: the median is a measurement
 NANOSECONDS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
 
 
+BUSY = "no burst"  # how a benchmark of two threads says that the machine never let both run
+
+
 class Missing(Exception):
-    """A row names a benchmark or counter that no program measures."""
+    """A row names a benchmark or counter that no program measures, or that failed."""
+
+
+class Busy(Missing):
+    """The machine had no two processors free while this was measured."""
 
 
 def run_programs(build, smoke):
@@ -43,7 +50,7 @@ def run_programs(build, smoke):
     return [run for run in runs if run.get("run_type") == "iteration"]
 
 
-def measured(runs, reference, unit):
+def measured(runs, reference, unit, take=statistics.median):
     """The median of "benchmark" in the row's unit, or of "benchmark:counter" as it is."""
     name, _, counter = reference.partition(":")
     own = [run for run in runs
@@ -51,17 +58,19 @@ def measured(runs, reference, unit):
     if len({run["run_name"] for run in own}) > 1:
         raise Missing(f"{name} names several benchmarks")
     failed = [run["error_message"] for run in own if run.get("error_occurred")]
-    if failed or not own:
+    own = [run for run in own if not run.get("error_occurred")]
+    if not own and failed and all(BUSY in message for message in failed):
+        raise Busy(f"{name}: {failed[0]}")
+    if not own or any(BUSY not in message for message in failed):
         raise Missing(f"{name}: {failed[0] if failed else 'no such benchmark'}")
     if counter:
         if any(counter not in run for run in own):
             raise Missing(f"{name} has no counter {counter}")
-        return statistics.median(run[counter] for run in own)
+        return take(run[counter] for run in own)
     # A benchmark that takes its own time says so in its name.
     suffix = own[0]["run_name"].removeprefix(name)
     field = "real_time" if "manual_time" in suffix or "real_time" in suffix else "cpu_time"
-    return statistics.median(run[field] * NANOSECONDS[run["time_unit"]] / NANOSECONDS[unit]
-                             for run in own)
+    return take(run[field] * NANOSECONDS[run["time_unit"]] / NANOSECONDS[unit] for run in own)
 
 
 def evaluate(expression, **names):
@@ -70,7 +79,8 @@ def evaluate(expression, **names):
 
 def judge(row, runs):
     """The row as bench.json has it, and the peer's own figure (None where the row has none)."""
-    value = measured(runs, row["value"], row["unit"])
+    take = min if row.get("take") == "min" else statistics.median
+    value = measured(runs, row["value"], row["unit"], take)
     beside = measured(runs, row["beside"], row["unit"]) if "beside" in row else None
     ratio = evaluate(row["ratio"], value=value, beside=beside)
     holds = bool(evaluate(row["bar"], value=value, beside=beside, ratio=ratio))
@@ -102,21 +112,28 @@ def main():
     arguments = parser.parse_args()
     bars = tomllib.loads((ROOT / "bench" / "bars.toml").read_text())["row"]
     runs = run_programs(arguments.build, arguments.smoke)
-    rows, missing = [], []
+    rows, missing, busy = [], [], []
     for row in bars:
         try:
             judged, beside = judge(row, runs)
             bursts = measured(runs, row["bursts"], row["unit"]) if "bursts" in row else None
             rows.append((row, judged, beside, bursts))
+        except Busy as reason:
+            busy.append(f"{row['name']}: {reason}")
         except Missing as reason:
             missing.append(f"{row['name']}: {reason}")
     if not arguments.smoke:
-        out = arguments.build / "bench.json"
-        out.write_text(json.dumps([judged for _, judged, _, _ in rows], indent=1) + "\n")
+        unknown = {line.split(":")[0] for line in missing + busy}
+        judged_rows = [judged for _, judged, _, _ in rows] + [
+            {"name": row["name"], "peer": row["peer"], "value": None, "unit": row["unit"],
+             "ratio": None, "bar": row["bar"], "holds": False}
+            for row in bars if row["name"] in unknown]
+        (arguments.build / "bench.json").write_text(json.dumps(judged_rows, indent=1) + "\n")
         print(table(rows))
-    print("\n".join(f"not measured: {line}" for line in missing) or f"{len(rows)} rows measured")
+    print("\n".join(f"not measured: {line}" for line in missing + busy)
+          or f"{len(rows)} rows measured")
     fallen = [judged["name"] for _, judged, _, _ in rows if not judged["holds"]]
-    sys.exit(1 if missing or (arguments.strict and fallen) else 0)
+    sys.exit(1 if missing or (arguments.strict and (busy or fallen)) else 0)
 
 
 if __name__ == "__main__":
