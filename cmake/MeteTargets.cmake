@@ -21,6 +21,9 @@ if(METE_SANITIZE)
                                                 -fno-sanitize-recover=all)
   target_link_options(mete_options INTERFACE -fsanitize=${METE_SANITIZE})
 endif()
+if(METE_FUZZ)  # coverage feedback in everything that a fuzz target reaches
+  target_compile_options(mete_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # mete_library(NAME SOURCES ... [USES ...] [PRIVATE ...])
 #   USES: other folders whose headers this one includes; PRIVATE: third-party targets, seen here.
@@ -117,4 +120,16 @@ function(mete_bench name)
   target_compile_definitions(${name} PRIVATE ${ARG_DEFINES})
   target_link_libraries(${name} PRIVATE ${ARG_PRIVATE} benchmark::benchmark
                                         benchmark::benchmark_main mete_options)
+endfunction()
+
+# mete_fuzz(NAME SOURCES ... [USES ...] [PRIVATE ...])
+#   A libFuzzer program; `make fuzz` runs each, from the inputs of fuzz/corpus/NAME where there are.
+function(mete_fuzz name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;USES;PRIVATE" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/targets)
+  foreach(folder IN LISTS ARG_USES)
+    target_link_libraries(${name} PRIVATE mete_${folder})
+  endforeach()
+  target_link_libraries(${name} PRIVATE ${ARG_PRIVATE} mete_options -fsanitize=fuzzer)
 endfunction()

@@ -1,6 +1,8 @@
 """Builds and tests everything: release, ASan + UBSan, TSan. The last line is the sum.
 
-    scripts/run_tests.py [--only PRESET]...      `N passed, N failed, N skipped`; exits 1 if any failed
+    scripts/run_tests.py [--only PRESET]...
+
+The sum is `N passed, N failed, N skipped`; the exit status is 1 if any failed.
 """
 
 import argparse
@@ -44,6 +46,15 @@ def build_folder(preset):
     return ROOT / "build" if preset == "test" else ROOT / "build" / preset
 
 
+def environment():
+    return {**SANITIZERS, **os.environ}
+
+
+def build(preset):
+    return quietly(f"{preset}: configure", ["cmake", "--preset", preset]) and quietly(
+        f"{preset}: build", ["cmake", "--build", "--preset", preset])
+
+
 def fixed_addresses():
     """TSan of GCC 12 cannot live with much address space randomisation; setarch turns it off."""
     command = ["setarch", "-R"]
@@ -64,7 +75,7 @@ def run_tests(preset):
          str(os.cpu_count() or 1), "--output-junit", account,
          "--test-output-size-passed", "4000", "--test-output-size-failed", "20000"],
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**SANITIZERS, **os.environ})
+        env=environment())
     say(f"{preset}: tests ran {time.monotonic() - started:.0f} s")
     return account
 
@@ -126,9 +137,7 @@ def main():
     started = time.monotonic()
     total = Sum()
     for preset in presets:
-        built = quietly(f"{preset}: configure", ["cmake", "--preset", preset]) and quietly(
-            f"{preset}: build", ["cmake", "--build", "--preset", preset])
-        if built:
+        if build(preset):
             total.add(preset, run_tests(preset))
         else:
             total.failed.append((f"{preset}: build", "did not build; see above"))

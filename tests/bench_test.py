@@ -43,9 +43,9 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(bench.measured(own, "x", "ms"), 7)
 
     def test_what_nobody_measures_is_missing(self):
+        failed = run("x", 1, error_occurred=True, error_message="it ended with 3")
         for runs, name in (([], "x"), ([run("xy", 1)], "x"), ([run("x", 1)], "x:n"),
-                           ([run("x/1", 1), run("x/2", 1)], "x"),
-                           ([run("x", 1, error_occurred=True, error_message="it ended with 3")], "x")):
+                           ([run("x/1", 1), run("x/2", 1)], "x"), ([failed], "x")):
             with self.assertRaises(bench.Missing) as raised:
                 bench.measured(runs, name, "ns")
             self.assertNotIsInstance(raised.exception, bench.Busy)
