@@ -1,0 +1,195 @@
+#include "cgroup/cgroup_group.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <set>
+
+#include "cgroup/control_file.h"
+#include "cgroup/processes.h"
+
+namespace mete::cgroup {
+namespace {
+
+using agent::KernelLimits;
+using agent::Sample;
+using Clock = std::chrono::steady_clock;
+
+// Rounds of a pid walk until one finds nobody new; only a group that forks all the time needs more
+// than two, and that one must be frozen first if every process has to be met.
+constexpr int kSignalRounds = 8;
+
+std::int64_t Milliseconds(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+Duration Left(Clock::time_point end) { return std::max<Duration>(end - Clock::now(), Duration(0)); }
+
+}  // namespace
+
+CgroupGroup::CgroupGroup(std::shared_ptr<const Roots> roots, std::string_view name)
+    : name_(name), directories_(std::move(roots), name) {}
+
+Result<std::unique_ptr<agent::Group>> CgroupGroup::Make(std::shared_ptr<const Roots> roots,
+                                                        std::string_view name,
+                                                        const KernelLimits& limits) {
+  std::unique_ptr<CgroupGroup> group(new CgroupGroup(std::move(roots), name));
+  if (auto made = group->directories_.Make(); !made) return std::unexpected(made.error());
+  if (auto prepared = group->Prepare(limits); !prepared) {
+    (void)group->Remove();  // the error that led here says more
+    return std::unexpected(prepared.error());
+  }
+  return group;
+}
+
+Result<void> CgroupGroup::Prepare(const KernelLimits& limits) {
+  controls_ = directories_.controls();
+  meters_ = std::make_unique<Meters>(controls_);
+  group_events_.reset(openat(directories_.unified(), "cgroup.events", O_RDONLY | O_CLOEXEC));
+  if (!group_events_ || faccessat(directories_.unified(), "cgroup.freeze", F_OK, 0) != 0) {
+    return Fail(ErrorCode::kSystem,
+                "group cannot be frozen here: the kernel has no cgroup.freeze "
+                "(Linux 5.2 or later is needed)");
+  }
+  if (auto opened = events_.Open(directories_.unified(), controls_.memory); !opened) return opened;
+  return Apply(limits, true);
+}
+
+// What cannot be held is refused, never dropped.
+Result<void> CgroupGroup::CheckHeld(const KernelLimits& limits) const {
+  auto absent = [](const char* field, std::int64_t asked) {
+    return Fail(ErrorCode::kSystem, fmt::format("{} cannot be held: no such controller for groups "
+                                                "here ('mete doctor' says why): asked {}",
+                                                field, asked));
+  };
+  if (limits.cpu_nanocores && controls_.cpu.version == Version::kNone) {
+    return absent("cpu_nanocores", *limits.cpu_nanocores);
+  }
+  if (controls_.memory.version == Version::kNone) {
+    if (limits.memory_max) return absent("memory_max", *limits.memory_max);
+    if (limits.memory_line) return absent("memory_line", *limits.memory_line);
+  }
+  return {};
+}
+
+Result<void> CgroupGroup::Apply(const KernelLimits& limits, bool fresh) {
+  if (auto held = CheckHeld(limits); !held) return held;
+  if (limits.memory_max) {
+    if (auto fits = CheckMemoryFits(controls_, *limits.memory_max); !fits) return fits;
+  }
+  auto written = WriteLimits(controls_, limits, fresh);
+  if (written && controls_.memory.version == Version::kV1 &&
+      limits.memory_line != limits_.memory_line) {
+    written = events_.SetLineV1(controls_.memory.dir, limits.memory_line);
+  }
+  if (written) limits_ = limits;
+  return written;
+}
+
+Result<void> CgroupGroup::SetLimits(const KernelLimits& limits) {
+  if (auto checked = CheckLimits(limits); !checked) return checked;
+  auto applied = Apply(limits, false);
+  // Half of a change is worse than none: put back what was held, as far as the kernel takes it.
+  if (!applied) (void)WriteLimits(controls_, limits_, false);
+  return applied;
+}
+
+Result<Sample> CgroupGroup::Read() { return meters_->Read(directories_.unified(), controls_); }
+
+int CgroupGroup::WriteFreeze(bool frozen) {
+  return WriteAt(directories_.unified(), "cgroup.freeze", frozen ? "1" : "0");
+}
+
+Result<void> CgroupGroup::Freeze(Duration deadline) {
+  const auto start = Clock::now();
+  const QuotaLift lift(controls_.cpu);  // put back at the end: a frozen group uses nothing
+  int error = WriteFreeze(true);
+  if (error == 0 && WaitFor(group_events_.get(), "frozen", 1, deadline)) return {};
+  WriteFreeze(false);
+  return Fail(
+      ErrorCode::kSuspendFailed,
+      error != 0
+          ? fmt::format("cgroup.freeze cannot be written: group {}: {}", name_, ErrnoText(error))
+          : fmt::format("group did not stop in time and runs on: group {}, waited "
+                        "{} ms, allowed {} ms",
+                        name_, Milliseconds(Clock::now() - start), Milliseconds(deadline)));
+}
+
+Result<void> CgroupGroup::Thaw() {
+  int error = WriteFreeze(false);
+  if (error == 0) return {};
+  return Fail(ErrorCode::kSystem, fmt::format("cgroup.freeze cannot be written: group {}: {}",
+                                              name_, ErrnoText(error)));
+}
+
+Result<void> CgroupGroup::Signal(int signal_number) {
+  if (signal_number < 1 || signal_number > SIGRTMAX) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("signal_number is out of range: given {}, allowed 1 to {}",
+                            signal_number, SIGRTMAX));
+  }
+  std::set<pid_t> met;
+  for (int round = 0; round < kSignalRounds; ++round) {
+    bool news = false;
+    for (pid_t pid : ProcessesIn(directories_.unified())) {
+      if (!met.insert(pid).second) continue;
+      news = true;
+      SignalIn(pid, signal_number, directories_.paths());
+    }
+    if (!news) break;
+  }
+  return {};
+}
+
+// For kernels before 5.14, which have no cgroup.kill, and for processes that left the unified group
+// only. pids.max bounds how many there can be.
+bool CgroupGroup::KillByProcess(Duration deadline) {
+  const auto end = Clock::now() + deadline;
+  for (;;) {
+    std::vector<pid_t> pids = ProcessesIn(directories_.unified());
+    std::vector<pid_t> outside = directories_.ProcessesOutsideUnified();
+    pids.insert(pids.end(), outside.begin(), outside.end());
+    if (pids.empty()) return true;
+    for (pid_t pid : pids) SignalIn(pid, SIGKILL, directories_.paths());
+    const Duration left = Left(end);
+    if (left == Duration(0)) return false;
+    // Also the pause between rounds: at most 10 ms, less if the group becomes empty.
+    WaitFor(group_events_.get(), "populated", 0,
+            std::min<Duration>(left, std::chrono::milliseconds(10)));
+  }
+}
+
+Result<void> CgroupGroup::Kill(Duration deadline) {
+  const auto start = Clock::now();
+  QuotaLift lift(controls_.cpu);
+  lift.Keep();  // they need CPU time to die, also if this call gives up on them
+  const int error = WriteAt(directories_.unified(), "cgroup.kill", "1");
+  bool empty = false;
+  if (error == ENOENT) {
+    empty = KillByProcess(deadline);
+  } else if (error == 0) {
+    empty = WaitFor(group_events_.get(), "populated", 0, deadline) &&
+            KillByProcess(Left(start + deadline));
+  }
+  if (empty || error == ENODEV) return {};  // removed already: nobody is in it
+  return Fail(
+      ErrorCode::kTerminateFailed,
+      error != 0 && error != ENOENT
+          ? fmt::format("cgroup.kill cannot be written: group {}: {}", name_, ErrnoText(error))
+          : fmt::format("group has processes that do not die: group {}, left {}, waited "
+                        "{} ms, allowed {} ms",
+                        name_, ProcessesIn(directories_.unified()).size(),
+                        Milliseconds(Clock::now() - start), Milliseconds(deadline)));
+}
+
+bool CgroupGroup::Contains(pid_t pid) {
+  const std::string path = UnifiedPathOf(pid);
+  return !path.empty() && IsWithin(path, directories_.paths().front());
+}
+
+}  // namespace mete::cgroup

@@ -1,0 +1,104 @@
+#include "cgroup/cgroup_host.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "cgroup/cgroup_group.h"
+#include "cgroup/directories.h"
+#include "cgroup/limits.h"
+#include "cgroup/name.h"
+#include "cgroup/probe.h"
+#include "cgroup/processes.h"
+
+namespace mete::cgroup {
+namespace {
+
+using agent::Capabilities;
+using agent::Grade;
+using agent::GradeInfo;
+
+GradeInfo Kernel(const ControllerPlace& place, const char* v2, const char* v1) {
+  switch (place.version) {
+    case Version::kV2: return {Grade::kKernel, v2};
+    case Version::kV1: return {Grade::kKernel, std::string(v1) + " (v1)"};
+    case Version::kNone: break;
+  }
+  return {Grade::kAbsent, place.why};
+}
+
+void AddNotesFromAbove(const Roots& roots, Capabilities& seen) {
+  const ControlDirs::One cpu{roots.versions[0], roots.all[roots.cpu].base.get()};
+  const ControlDirs::One memory{roots.versions[1], roots.all[roots.memory].base.get()};
+  if (auto limit = CpuAbove(cpu)) {
+    seen.notes.push_back(
+        fmt::format("all groups together get no more CPU than the group that mete runs in: {}m",
+                    *limit / 1'000'000));
+  }
+  if (auto limit = MemoryAbove(memory)) {
+    seen.notes.push_back(fmt::format(
+        "all groups together get no more memory than the group that mete runs in: {} bytes",
+        *limit));
+  }
+}
+
+}  // namespace
+
+CgroupHost::CgroupHost(Places places)
+    : places_(std::move(places)),
+      roots_(places_.missing.empty() ? std::make_shared<const Roots>(OpenRoots(places_))
+                                     : nullptr) {}
+
+CgroupHost::~CgroupHost() = default;
+
+Capabilities CgroupHost::Look() {
+  Capabilities seen;
+  if (!places_.missing.empty()) {
+    seen.layout = "none";
+    for (GradeInfo* info : {&seen.cpu, &seen.memory, &seen.pids, &seen.freeze, &seen.kill,
+                            &seen.cpu_usage, &seen.memory_usage, &seen.memory_peak}) {
+      *info = {Grade::kAbsent, places_.missing};
+    }
+    return seen;
+  }
+  seen.layout = places_.hybrid() ? "hybrid" : "v2";
+  seen.root = JoinPath(places_.unified_dir, kParent);
+  seen.cpu = Kernel(places_.cpu, "cpu.max", "cpu.cfs_quota_us");
+  seen.memory = Kernel(places_.memory, "memory.max", "memory.limit_in_bytes");
+  seen.pids = Kernel(places_.pids, "pids.max", "pids.max");
+  seen.freeze = {Grade::kKernel, "cgroup.freeze"};
+  seen.kill = {Grade::kKernel, "cgroup.kill"};
+  seen.cpu_usage = {Grade::kKernel, "cpu.stat"};
+  seen.memory_usage = Kernel(places_.memory, "memory.current", "memory.usage_in_bytes");
+  seen.memory_peak = Kernel(places_.memory, "memory.peak", "memory.max_usage_in_bytes");
+  AddNotesFromAbove(*roots_, seen);
+  return seen;
+}
+
+Capabilities CgroupHost::Probe() { return ProbeHost(*this); }
+
+Result<std::unique_ptr<agent::Group>> CgroupHost::Create(std::string_view name,
+                                                         const agent::KernelLimits& limits) {
+  if (auto checked = CheckGroupName(name); !checked) return std::unexpected(checked.error());
+  if (auto checked = CheckLimits(limits); !checked) return std::unexpected(checked.error());
+  if (!places_.missing.empty()) {
+    return Fail(ErrorCode::kSystem,
+                fmt::format("no control groups can be made here ('mete doctor' tells more): {}",
+                            places_.missing));
+  }
+  return CgroupGroup::Make(roots_, name, limits);
+}
+
+std::optional<std::string> CgroupHost::GroupOf(pid_t pid) {
+  return GroupIn(UnifiedPathOf(pid), places_.unified_path);
+}
+
+}  // namespace mete::cgroup
+
+namespace mete::agent {
+
+std::unique_ptr<Host> OpenHost() {
+  return std::make_unique<cgroup::CgroupHost>(cgroup::FindPlaces(cgroup::ReadLayout()));
+}
+
+}  // namespace mete::agent

@@ -1,0 +1,218 @@
+#include "cgroup/directories.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "cgroup/control_file.h"
+#include "cgroup/processes.h"
+
+namespace mete::cgroup {
+namespace {
+
+const char* const kParentName = kParent.data();
+
+// Others may remove "mete" between its making and the group's as often as they end a last group.
+constexpr int kMakeAttempts = 100;
+// The kernel lets go of a group a moment after its last process ended: 1, 2, 4 .. 64 ms, 0.4 s.
+constexpr int kRemoveAttempts = 10;
+constexpr int kMaxDepth = 32;
+
+Result<void> CannotMake(const Root& root, std::string_view relative, int error) {
+  return Fail(ErrorCode::kSystem, fmt::format("no group can be made at {}/{}: {}", root.dir,
+                                              relative, ErrnoText(error)));
+}
+
+void Pause(int attempt) {
+  const timespec time{0, std::min(1 << attempt, 64) * 1'000'000L};
+  nanosleep(&time, nullptr);
+}
+
+// rmdir, after the groups below. 0 or the errno that stayed.
+int RemoveTree(int parent, const char* name, int depth) {
+  int error = 0;
+  for (int attempt = 0; attempt < kRemoveAttempts; ++attempt) {
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return 0;
+    error = errno;
+    if (error != EBUSY && error != ENOTEMPTY) return error;
+    if (depth < kMaxDepth) {
+      UniqueFd dir(openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (!dir) continue;
+      const int fd = dir.release();
+      DIR* listing = fdopendir(fd);
+      if (listing == nullptr) {
+        close(fd);
+        continue;
+      }
+      while (const dirent* entry = readdir(listing)) {
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.') continue;
+        RemoveTree(fd, entry->d_name, depth + 1);
+      }
+      closedir(listing);
+      if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return 0;
+    }
+    Pause(attempt);
+  }
+  return error;
+}
+
+void AddController(Roots& roots, std::size_t which, const char* name, const ControllerPlace& place,
+                   std::size_t& index) {
+  roots.versions[which] = place.version;
+  if (place.version == Version::kV2) {
+    std::string& list = roots.all.front().controllers;
+    list += fmt::format("{}+{}", list.empty() ? "" : " ", name);
+  } else if (place.version == Version::kV1) {
+    auto same = std::ranges::find(roots.all, place.dir, &Root::dir);
+    index = static_cast<std::size_t>(same - roots.all.begin());
+    if (same == roots.all.end()) roots.all.push_back(Root{place.dir, place.path, {}, {}});
+  }
+}
+
+}  // namespace
+
+Roots OpenRoots(const Places& places) {
+  Roots roots;
+  roots.all.push_back(Root{places.unified_dir, places.unified_path, {}, {}});
+  AddController(roots, 0, "cpu", places.cpu, roots.cpu);
+  AddController(roots, 1, "memory", places.memory, roots.memory);
+  AddController(roots, 2, "pids", places.pids, roots.pids);
+  for (Root& root : roots.all) {
+    root.base.reset(open(root.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
+  return roots;
+}
+
+Directories::Directories(std::shared_ptr<const Roots> roots, std::string_view name)
+    : roots_(std::move(roots)), relative_(fmt::format("{}/{}", kParent, name)) {
+  for (const Root& root : roots_->all) paths_.push_back(JoinPath(root.path, relative_));
+  leaves_.resize(roots_->all.size());
+}
+
+Result<void> Directories::MakeOne(const Root& root) {
+  for (int attempt = 0; attempt < kMakeAttempts; ++attempt) {
+    if (mkdirat(root.base.get(), relative_.c_str(), 0755) == 0) return {};
+    if (errno == EEXIST) {
+      struct stat info{};
+      const bool file =
+          fstatat(root.base.get(), relative_.c_str(), &info, 0) == 0 && !S_ISDIR(info.st_mode);
+      if (file) {
+        return Fail(ErrorCode::kInvalidArgument,
+                    fmt::format("group name is one of the kernel's own: given {}",
+                                relative_.substr(kParent.size() + 1)));
+      }
+      return Fail(ErrorCode::kAlreadyExists,
+                  fmt::format("group exists already: {}", JoinPath(root.dir, relative_)));
+    }
+    if (errno != ENOENT) return CannotMake(root, relative_, errno);
+    if (mkdirat(root.base.get(), kParentName, 0755) != 0 && errno != EEXIST) {
+      return CannotMake(root, kParent, errno);
+    }
+  }
+  return CannotMake(root, relative_, ENOENT);
+}
+
+// v2 groups get the files of a controller only from a parent that passes it on. Done after the
+// group is made: with a child in it, nobody can remove "mete" any more.
+Result<void> Directories::PassControllers(const Root& root) {
+  if (root.controllers.empty()) return {};
+  const std::string inner = fmt::format("{}/cgroup.subtree_control", kParent);
+  FileBuffer buffer;
+  auto enabled = ReadAt(root.base.get(), inner.c_str(), buffer);
+  bool complete = enabled.has_value();
+  for (const char* name : {"cpu", "memory", "pids"}) {
+    const bool wanted = root.controllers.find(std::string("+") + name) != std::string::npos;
+    if (complete && wanted && !HasWord(*enabled, name)) complete = false;
+  }
+  if (complete) return {};
+  for (const std::string& file : {std::string("cgroup.subtree_control"), inner}) {
+    if (int error = WriteAt(root.base.get(), file.c_str(), root.controllers)) {
+      return Fail(ErrorCode::kSystem,
+                  fmt::format("controllers cannot be passed on: {}/{} asked {}: {}", root.dir, file,
+                              root.controllers, ErrnoText(error)));
+    }
+  }
+  return {};
+}
+
+Result<void> Directories::OpenOne(const Root& root, Leaf& leaf) {
+  leaf.dir.reset(openat(root.base.get(), relative_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (leaf.dir) {
+    leaf.procs.reset(openat(leaf.dir.get(), "cgroup.procs", O_WRONLY | O_CLOEXEC));
+  }
+  if (!leaf.procs) return CannotMake(root, relative_ + "/cgroup.procs", errno);
+  return {};
+}
+
+Result<void> Directories::Make() {
+  for (std::size_t i = 0; i < roots_->all.size(); ++i) {
+    const Root& root = roots_->all[i];
+    Result<void> made = MakeOne(root);
+    if (!made && i > 0 && made.error().code == ErrorCode::kAlreadyExists &&
+        unlinkat(root.base.get(), relative_.c_str(), AT_REMOVEDIR) == 0) {
+      made = MakeOne(root);  // an empty leftover of a crash: the name is ours in the unified one
+    }
+    if (made) made = PassControllers(root);
+    if (made) made = OpenOne(root, leaves_[i]);
+    if (made) continue;
+    // A directory that was there before (only the last one can be such) is not ours to remove.
+    const bool ours = made.error().code == ErrorCode::kSystem;
+    for (std::size_t k = ours ? i + 1 : i; k-- > 0;) {
+      unlinkat(roots_->all[k].base.get(), relative_.c_str(), AT_REMOVEDIR);
+      unlinkat(roots_->all[k].base.get(), kParentName, AT_REMOVEDIR);
+    }
+    return made;
+  }
+  return {};
+}
+
+int Directories::Join() const noexcept {
+  for (std::size_t i = leaves_.size(); i-- > 0;) {
+    if (write(leaves_[i].procs.get(), "0", 1) != 1) return errno;
+  }
+  return 0;
+}
+
+Result<void> Directories::Remove() {
+  int error = 0;
+  std::string where;
+  FileBuffer buffer;
+  auto events = ReadAt(unified(), "cgroup.events", buffer);
+  if (events && NumberAfter(*events, "populated") == 1) error = EBUSY, where = paths_.front();
+  for (std::size_t i = roots_->all.size(); i-- > 0 && error == 0;) {
+    const Root& root = roots_->all[i];
+    error = RemoveTree(root.base.get(), relative_.c_str(), 0);
+    if (error != 0) where = JoinPath(root.dir, relative_);
+    unlinkat(root.base.get(), kParentName, AT_REMOVEDIR);  // refused while other groups exist
+  }
+  if (error == 0) return {};
+  return Fail(error == EBUSY ? ErrorCode::kInUse : ErrorCode::kSystem,
+              fmt::format("group cannot be removed: {}: {}", where,
+                          error == EBUSY ? "processes are in it" : ErrnoText(error)));
+}
+
+ControlDirs Directories::controls() const {
+  auto one = [&](std::size_t which, std::size_t index) {
+    const Version version = roots_->versions[which];
+    return ControlDirs::One{version, version == Version::kNone ? -1 : leaves_[index].dir.get()};
+  };
+  return {one(0, roots_->cpu), one(1, roots_->memory), one(2, roots_->pids)};
+}
+
+std::vector<pid_t> Directories::ProcessesOutsideUnified() const {
+  std::vector<pid_t> pids;
+  for (std::size_t i = 1; i < leaves_.size(); ++i) {
+    std::vector<pid_t> more = ProcessesIn(leaves_[i].dir.get());
+    pids.insert(pids.end(), more.begin(), more.end());
+  }
+  return pids;
+}
+
+}  // namespace mete::cgroup

@@ -1,0 +1,69 @@
+// The directories of a group: made in every hierarchy, entered, and removed again.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "cgroup/layout.h"
+#include "cgroup/limits.h"
+#include "mete/error.h"
+
+namespace mete::cgroup {
+
+// One hierarchy, with the directory that holds "mete".
+struct Root {
+  std::string dir;
+  std::string path;  // as /proc/PID/cgroup names it
+  UniqueFd base;
+  std::string controllers;  // v2: to be passed on to the groups, "+cpu +memory +pids"
+};
+
+// The unified hierarchy first; a v1 hierarchy with several controllers is there once.
+struct Roots {
+  std::vector<Root> all;
+  std::size_t cpu = 0, memory = 0, pids = 0;  // which of them has the controller
+  std::array<Version, 3> versions{};          // cpu, memory, pids
+};
+
+// An error of opening a base leaves its descriptor at -1; making a group there then fails.
+Roots OpenRoots(const Places& places);
+
+class Directories {
+ public:
+  Directories(std::shared_ptr<const Roots> roots, std::string_view name);
+
+  // Makes and opens them all, or leaves nothing: E2076 if the name is in use.
+  Result<void> Make();
+
+  // Async-signal-safe. Moves the calling process; the unified group comes last, because a process
+  // that enters a frozen group stops there and then.
+  int Join() const noexcept;
+
+  // Also removes groups that were made below. REQUIRES for success: no process is in them.
+  Result<void> Remove();
+
+  int unified() const { return leaves_.front().dir.get(); }
+  ControlDirs controls() const;
+  const std::vector<std::string>& paths() const { return paths_; }  // unified first
+  std::vector<pid_t> ProcessesOutsideUnified() const;               // still in a v1 group
+
+ private:
+  struct Leaf {
+    UniqueFd dir, procs;
+  };
+
+  Result<void> MakeOne(const Root& root);
+  Result<void> PassControllers(const Root& root);
+  Result<void> OpenOne(const Root& root, Leaf& leaf);
+
+  std::shared_ptr<const Roots> roots_;
+  std::string relative_;  // "mete/<name>"
+  std::vector<std::string> paths_;
+  std::vector<Leaf> leaves_;  // as roots_->all
+};
+
+}  // namespace mete::cgroup

@@ -1,0 +1,137 @@
+#include "cgroup/events.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include "cgroup/control_file.h"
+
+namespace mete::cgroup {
+namespace {
+
+using std::chrono::milliseconds;
+
+// How long after an out-of-memory notice to look again; more than the 13 ms seen until the kill.
+constexpr Duration kLookAgain = milliseconds(20);
+
+Result<void> Failed(const char* what, int error) {
+  return Fail(ErrorCode::kSystem, fmt::format("{} cannot be watched: {}", what, ErrnoText(error)));
+}
+
+void ReadCounter(int fd) {
+  std::uint64_t count;
+  if (fd >= 0) [[maybe_unused]]
+    ssize_t got = read(fd, &count, sizeof count);
+}
+
+// Asks v1 to signal `event` for the file; `argument` is the threshold, if the file takes one.
+int Register(int memory_dir, int event, int file, std::string_view argument) {
+  return WriteAt(memory_dir, "cgroup.event_control",
+                 fmt::format("{} {} {}", event, file, argument));
+}
+
+}  // namespace
+
+bool EventSource::Add(int fd, std::uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+Result<void> EventSource::Open(int unified, const ControlDirs::One& memory) {
+  epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
+  group_events_.reset(openat(unified, "cgroup.events", O_RDONLY | O_CLOEXEC));
+  if (!epoll_ || !group_events_ || !Add(group_events_.get(), EPOLLPRI)) {
+    return Failed("cgroup.events", errno);
+  }
+  if (memory.version == Version::kV2) {
+    memory_events_.reset(openat(memory.dir, "memory.events", O_RDONLY | O_CLOEXEC));
+    if (!memory_events_ || !Add(memory_events_.get(), EPOLLPRI)) {
+      return Failed("memory.events", errno);
+    }
+  } else if (memory.version == Version::kV1) {
+    oom_control_.reset(openat(memory.dir, "memory.oom_control", O_RDONLY | O_CLOEXEC));
+    oom_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    again_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    if (!oom_control_ || !oom_ || !again_) return Failed("memory.oom_control", errno);
+    if (int error = Register(memory.dir, oom_.get(), oom_control_.get(), "")) {
+      return Failed("memory.oom_control", error);
+    }
+    if (!Add(oom_.get(), EPOLLIN) || !Add(again_.get(), EPOLLIN)) {
+      return Failed("memory.oom_control", errno);
+    }
+  }
+  Drain();  // a kernel file polls readable until its first read
+  return {};
+}
+
+Result<void> EventSource::SetLineV1(int memory_dir, std::optional<std::int64_t> line) {
+  line_.reset();  // closing the descriptor ends the registration, and leaves the epoll set
+  if (!line) return {};
+  UniqueFd usage(openat(memory_dir, "memory.usage_in_bytes", O_RDONLY | O_CLOEXEC));
+  UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!usage || !event) return Failed("memory.usage_in_bytes", errno);
+  if (int error = Register(memory_dir, event.get(), usage.get(), fmt::format("{}", *line))) {
+    return Failed("memory.usage_in_bytes", error);
+  }
+  if (!Add(event.get(), EPOLLIN)) return Failed("memory.usage_in_bytes", errno);
+  line_ = std::move(event);
+  // The kernel signals crossings only, so a line that is already passed is signalled here.
+  FileBuffer buffer;
+  auto used = ReadFrom(usage.get(), buffer);
+  if (used && NumberIn(*used).value_or(0) >= *line) {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] ssize_t put = write(line_.get(), &one, sizeof one);
+  }
+  return {};
+}
+
+void EventSource::Arm(Duration after) {
+  itimerspec when{};
+  when.it_value.tv_nsec = after.count();
+  timerfd_settime(again_.get(), 0, &when, nullptr);
+}
+
+void EventSource::Drain() {
+  FileBuffer buffer;
+  if (group_events_) (void)ReadFrom(group_events_.get(), buffer);
+  if (memory_events_) (void)ReadFrom(memory_events_.get(), buffer);
+  ReadCounter(line_.get());
+  if (!oom_) return;
+  std::uint64_t count = 0;
+  const bool announced = read(oom_.get(), &count, sizeof count) > 0;
+  ReadCounter(again_.get());
+  auto control = ReadFrom(oom_control_.get(), buffer);
+  if (announced || (control && NumberAfter(*control, "under_oom").value_or(0) > 0)) Arm(kLookAgain);
+}
+
+bool WaitFor(int group_events, std::string_view key, std::int64_t wanted, Duration deadline) {
+  const auto end = std::chrono::steady_clock::now() + deadline;
+  FileBuffer buffer;
+  // Not poll alone: the kernel delays the second notice within 10 ms, and a group that was just
+  // filled and is now killed is the common case. A read costs 1 us.
+  Duration step = std::chrono::microseconds(100);
+  for (;;) {
+    auto text = ReadFrom(group_events, buffer);
+    if (text && NumberAfter(*text, key) == wanted) return true;
+    if (!text && text.error() == ENODEV) return key == "populated";  // removed: nobody is in it
+    const Duration left = end - std::chrono::steady_clock::now();
+    if (left <= Duration(0)) return false;
+    const Duration wait = std::min(left, step);
+    timespec time{static_cast<time_t>(wait.count() / 1'000'000'000),
+                  static_cast<long>(wait.count() % 1'000'000'000)};
+    pollfd poll{group_events, POLLPRI, 0};
+    ppoll(&poll, 1, &time, nullptr);
+    step = std::min<Duration>(step * 2, milliseconds(10));
+  }
+}
+
+}  // namespace mete::cgroup

@@ -1,0 +1,48 @@
+// What happens in a group, as one descriptor that polls readable.
+//
+//   became empty   cgroup.events of the unified hierarchy ("populated"), which also tells of
+//   freezes out of memory  v2: memory.events; v1: an event descriptor on memory.oom_control memory
+//   line    v2: memory.events ("high"); v1: an event descriptor on memory.usage_in_bytes
+//
+// v1 announces an out-of-memory kill before it happens (13 ms were seen), so its counter may still
+// be old then: a timer makes the descriptor readable once more, until the group is out of it.
+// The kernel announces at most one change of a file in 10 ms and delays the next one.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/unique_fd.h"
+#include "cgroup/limits.h"
+#include "mete/clock.h"
+
+namespace mete::cgroup {
+
+class EventSource {
+ public:
+  // `unified` is the group's directory there; descriptors are borrowed for this call.
+  Result<void> Open(int unified, const ControlDirs::One& memory);
+
+  // v1 only (v2 has memory.high): watches for the use reaching `line`; unset ends it. If it is
+  // reached already, the descriptor is readable at once.
+  Result<void> SetLineV1(int memory_dir, std::optional<std::int64_t> line);
+
+  int fd() const { return epoll_.get(); }
+  void Drain();
+
+ private:
+  bool Add(int fd, std::uint32_t events);
+  void Arm(Duration after);
+
+  UniqueFd epoll_;
+  UniqueFd group_events_;        // cgroup.events
+  UniqueFd memory_events_;       // memory.events
+  UniqueFd oom_control_;         // memory.oom_control
+  UniqueFd oom_, line_, again_;  // event descriptors and the timer
+};
+
+// Waits until the value after the key ("populated", "frozen") in this cgroup.events descriptor is
+// the wanted one. False at the deadline. Not a descriptor of an EventSource: reading clears it.
+bool WaitFor(int group_events, std::string_view key, std::int64_t wanted, Duration deadline);
+
+}  // namespace mete::cgroup

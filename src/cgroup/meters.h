@@ -1,0 +1,28 @@
+// The readings of one group.
+#pragma once
+
+#include "agent/host.h"
+#include "cgroup/control_file.h"
+#include "cgroup/limits.h"
+
+namespace mete::cgroup {
+
+class Meters {
+ public:
+  explicit Meters(const ControlDirs& dirs);
+
+  // `unified` is the group's directory there. A reading that the kernel does not offer stays 0;
+  // an error means that the group itself cannot be read (it was removed).
+  Result<agent::Sample> Read(int unified, const ControlDirs& dirs);
+
+ private:
+  void ReadMemory(const ControlDirs::One& memory, agent::Sample& sample);
+
+  KeptFile cpu_{"cpu.stat"};
+  KeptFile group_events_{"cgroup.events"};
+  KeptFile pids_{"pids.current"};
+  KeptFile memory_, peak_, out_of_memory_, hits_, swap_hits_;
+  std::int64_t highest_seen_ = 0;  // the peak where the kernel keeps none (v2 before Linux 5.19)
+};
+
+}  // namespace mete::cgroup

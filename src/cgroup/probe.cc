@@ -1,0 +1,221 @@
+#include "cgroup/probe.h"
+
+#include <fmt/core.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <functional>
+
+namespace mete::cgroup {
+namespace {
+
+using agent::Capabilities;
+using agent::Grade;
+using agent::GradeInfo;
+using agent::Group;
+using agent::KernelLimits;
+using agent::Sample;
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr std::int64_t kMiB = 1 << 20;
+constexpr Duration kActionDeadline = milliseconds(300);
+
+void Sleep(Duration duration) {
+  timespec time{0, static_cast<long>(duration.count())};
+  nanosleep(&time, nullptr);
+}
+
+std::string UniqueName(const char* what) {
+  static int count = 0;
+  return fmt::format("probe.{}.{}.{}", getpid(), what, ++count);
+}
+
+// A group with one child in it; both are gone at the end, whatever happened in between.
+class Trial {
+ public:
+  Trial(agent::Host& host, const char* what, const KernelLimits& limits) {
+    auto made = host.Create(UniqueName(what), limits);
+    if (made) group_ = std::move(*made);
+    if (!made) failure_ = made.error().message;
+  }
+  ~Trial() {
+    if (group_) (void)group_->Kill(kActionDeadline);
+    if (child_ > 0) kill(child_, SIGKILL), waitpid(child_, nullptr, 0);
+    if (group_) (void)group_->Remove();
+  }
+  Trial(const Trial&) = delete;
+  Trial& operator=(const Trial&) = delete;
+
+  // Runs the body in a child that has joined the group; the body is async-signal-safe and its
+  // result is the exit status. No child lives for more than two seconds.
+  bool Start(int (*body)()) {
+    if (!group_) return false;
+    child_ = fork();
+    if (child_ == 0) {
+      alarm(2);
+      _exit(group_->JoinSelf() == 0 ? body() : 127);
+    }
+    if (child_ < 0) failure_ = "no process can be made";
+    return child_ > 0;
+  }
+
+  // The wait status of the child, or -1 if it still runs at the deadline.
+  int Wait(Duration deadline) {
+    const auto end = Clock::now() + deadline;
+    int status = 0;
+    while (waitpid(child_, &status, WNOHANG) != child_) {
+      if (Clock::now() >= end) return -1;
+      Sleep(milliseconds(1));
+    }
+    child_ = -1;
+    return status;
+  }
+
+  Sample Read() { return group_->Read().value_or(Sample{}); }
+  Group& group() { return *group_; }
+  const std::string& failure() const { return failure_; }
+
+ private:
+  std::unique_ptr<Group> group_;
+  std::string failure_ = "no process can be put into a group";
+  pid_t child_ = -1;
+};
+
+int Spin() {
+  for (;;) asm volatile("");
+}
+
+// Twice the limit of the trial: 16 MiB.
+int TouchMemory() {
+  constexpr std::size_t kSize = 32 * kMiB;
+  void* memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return 2;
+  for (std::size_t at = 0; at < kSize; at += 4096) static_cast<volatile char*>(memory)[at] = 1;
+  return 0;
+}
+
+// 0 if a fork was refused before there were eight more processes.
+int ForkUntilRefused() {
+  for (int i = 0; i < 8; ++i) {
+    const pid_t pid = fork();
+    if (pid < 0) return errno == EAGAIN ? 0 : 2;
+    if (pid == 0) {
+      alarm(2);
+      for (;;) pause();
+    }
+  }
+  return 1;
+}
+
+void Absent(GradeInfo& info, std::string why) { info = {Grade::kAbsent, std::move(why)}; }
+
+void TryMemory(agent::Host& host, Capabilities& seen) {
+  KernelLimits limits;
+  limits.memory_max = 16 * kMiB;
+  Trial trial(host, "memory", limits);
+  if (!trial.Start(TouchMemory)) return Absent(seen.memory, trial.failure());
+  const int status = trial.Wait(milliseconds(1000));
+  const Sample sample = trial.Read();
+  if (status == 0 || (status > 0 && WIFEXITED(status))) {
+    return Absent(seen.memory,
+                  fmt::format("{} is written, but a program went past it", seen.memory.how));
+  }
+  seen.memory.how +=
+      fmt::format(": {} at 16 MiB, peak {:.1f} MiB", status < 0 ? "held" : "a program was killed",
+                  static_cast<double>(sample.memory_peak_bytes) / kMiB);
+  if (sample.memory_peak_bytes < 8 * kMiB) {
+    Absent(seen.memory_peak, fmt::format("{} does not count", seen.memory_peak.how));
+  }
+}
+
+void TryPids(agent::Host& host, Capabilities& seen) {
+  KernelLimits limits;
+  limits.pids_max = 4;
+  Trial trial(host, "pids", limits);
+  if (!trial.Start(ForkUntilRefused)) return Absent(seen.pids, trial.failure());
+  const int status = trial.Wait(milliseconds(500));
+  if (status != 0) {
+    return Absent(seen.pids, fmt::format("{} is written, but more were started", seen.pids.how));
+  }
+  seen.pids.how += ": a fifth process was refused at 4";
+}
+
+// A tenth of a core for at least 200 ms of spinning: 20 ms, and one period's worth of start-up.
+void TryCpu(agent::Host& host, Capabilities& seen) {
+  KernelLimits limits;
+  limits.cpu_nanocores = 100'000'000;
+  Trial trial(host, "cpu", limits);
+  if (!trial.Start(Spin)) return Absent(seen.cpu, trial.failure());
+  const auto start = Clock::now();
+  Sleep(milliseconds(220));
+  const std::int64_t used = trial.Read().cpu_ns;
+  const Duration wall = Clock::now() - start;
+  const double share = static_cast<double>(used) / static_cast<double>(wall.count());
+  if (used == 0)
+    return Absent(seen.cpu_usage, fmt::format("{} counts nothing", seen.cpu_usage.how));
+  if (share > 0.4) {
+    return Absent(seen.cpu, fmt::format("{} is written, but a program used {:.2f} cores of 0.10",
+                                        seen.cpu.how, share));
+  }
+  seen.cpu.how += fmt::format(": {:.2f} cores were used of 0.10", share);
+}
+
+void TryActions(agent::Host& host, Capabilities& seen) {
+  KernelLimits limits;
+  limits.cpu_nanocores = 500'000'000;
+  if (seen.cpu.grade != Grade::kKernel) limits.cpu_nanocores.reset();
+  Trial trial(host, "actions", limits);
+  if (!trial.Start(Spin)) {
+    Absent(seen.freeze, trial.failure());
+    return Absent(seen.kill, trial.failure());
+  }
+  Sleep(milliseconds(5));
+  const auto start = Clock::now();
+  const Result<void> frozen = trial.group().Freeze(kActionDeadline);
+  const Duration took = Clock::now() - start;
+  const std::int64_t before = trial.Read().cpu_ns;
+  Sleep(milliseconds(20));
+  const std::int64_t after = trial.Read().cpu_ns;
+  if (!frozen) {
+    Absent(seen.freeze, frozen.error().message);
+  } else if (after != before) {
+    Absent(seen.freeze, fmt::format("{} is written, but the program ran on", seen.freeze.how));
+  } else {
+    seen.freeze.how +=
+        fmt::format(": stopped in {:.1f} ms", static_cast<double>(took.count()) / 1e6);
+  }
+  const auto kill_start = Clock::now();
+  const Result<void> killed = trial.group().Kill(kActionDeadline);
+  if (!killed) return Absent(seen.kill, killed.error().message);
+  seen.kill.how += fmt::format(": gone in {:.1f} ms",
+                               static_cast<double>((Clock::now() - kill_start).count()) / 1e6);
+}
+
+}  // namespace
+
+Capabilities ProbeHost(agent::Host& host) {
+  Capabilities seen = host.Look();
+  if (seen.freeze.grade != Grade::kKernel) return seen;
+  if (seen.cpu.grade == Grade::kKernel) TryCpu(host, seen);
+  if (seen.memory.grade == Grade::kKernel) TryMemory(host, seen);
+  if (seen.pids.grade == Grade::kKernel) TryPids(host, seen);
+  TryActions(host, seen);
+  if (geteuid() == 0) {
+    seen.notes.push_back(
+        "agents run as root and could leave their group: this guards against "
+        "mistakes, not against a program that means harm");
+  } else {
+    seen.notes.push_back(
+        "agents run as the same user as mete and could move themselves out of "
+        "their group: this guards against mistakes, not against malice");
+  }
+  return seen;
+}
+
+}  // namespace mete::cgroup
