@@ -121,7 +121,9 @@ class Account {
   Result<Receipt> Report(const Amounts& amounts, Source source, Time now);
 
   // All or nothing over the named resources; E2072 names the limit that refused, E2077 the time.
+  // At most kMaxHolds are open at a time (E2072), so that an agent cannot fill the memory of mete.
   using HoldId = std::uint64_t;
+  static constexpr std::size_t kMaxHolds = 4096;
   Result<HoldId> Reserve(const Amounts& amounts, Time now);
   // Settles with what was really used; what is above the hold counts as a report, and the receipt
   // says so (`above_hold`). A resource of the hold that is not named was used as reserved. A second

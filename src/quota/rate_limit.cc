@@ -7,7 +7,7 @@
 
 namespace mete {
 namespace {
-constexpr auto kMax = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
 }  // namespace
 
 RateLimit::RateLimit(std::int64_t limit, Duration period, Time now)
@@ -51,11 +51,14 @@ std::expected<RateLimit::Slot, Duration> RateLimit::TryReserve(std::int64_t coun
   return Slot{count, added_};
 }
 
-bool RateLimit::Report(std::int64_t count, Time now) {
+bool RateLimit::Fits(std::int64_t count, Time now) {
   Drain(now);
-  if (content() > TicksOf(static_cast<std::int64_t>(kMax)) - TicksOf(count)) return false;
+  return content() <= TicksOf(kMax) - TicksOf(count);
+}
+
+void RateLimit::Report(std::int64_t count, Time now) {
+  METE_CHECK(Fits(count, now));
   added_ += TicksOf(count);
-  return true;
 }
 
 void RateLimit::GiveBack(const Slot& slot, std::int64_t count, Time now) {

@@ -36,9 +36,11 @@ class RateLimit {
   // nothing else came. REQUIRES: count >= 0.
   std::expected<Slot, Duration> TryReserve(std::int64_t count, Time now);
 
-  // Counts what already happened, over the limit too. False, and nothing is counted, if the content
-  // would pass INT64_MAX requests. REQUIRES: count >= 0.
-  [[nodiscard]] bool Report(std::int64_t count, Time now);
+  // Whether the content could take `count` more: it holds at most INT64_MAX requests.
+  bool Fits(std::int64_t count, Time now);
+
+  // Counts what already happened, over the limit too. REQUIRES: count >= 0, and it Fits.
+  void Report(std::int64_t count, Time now);
 
   // Takes back the last `count` requests of a reservation as far as they have not drained; what has
   // drained is spent. Never makes room that the requests truly made would not have left.

@@ -94,7 +94,7 @@ TEST(RateLimit, Rule16FractionalIntervalsDoNotDrift) {
 
 TEST(RateLimit, Rule16AReportCountsAndIsNeverRefused) {
   RateLimit rate(60, minutes(1), At(seconds(0)));
-  EXPECT_TRUE(rate.Report(100, At(seconds(0))));
+  rate.Report(100, At(seconds(0)));
   EXPECT_EQ(rate.Used(At(seconds(0))), 100);
   EXPECT_EQ(rate.TimeUntil(60, At(seconds(0))), seconds(40));
   const auto refused = rate.TryReserve(1, At(seconds(0)));
@@ -128,19 +128,21 @@ TEST(RateLimit, Rule16EdgesOfTheLimit) {
   }
 }
 
-TEST(RateLimit, Rule04ASumThatOverflowsIsRefusedAndCountsNothing) {
+TEST(RateLimit, Rule04ASumThatWouldOverflowIsKnownBeforehand) {
   RateLimit rate(1, minutes(1), At(seconds(0)));
-  EXPECT_TRUE(rate.Report(kMax, At(seconds(0))));
-  EXPECT_FALSE(rate.Report(1, At(seconds(0))));
+  EXPECT_TRUE(rate.Fits(kMax, At(seconds(0))));
+  rate.Report(kMax, At(seconds(0)));
+  EXPECT_FALSE(rate.Fits(1, At(seconds(0))));
+  EXPECT_TRUE(rate.Fits(0, At(seconds(0))));
   EXPECT_EQ(rate.Used(At(seconds(0))), kMax);
   EXPECT_EQ(rate.TimeUntil(1, At(seconds(0))), kNever);  // longer than time itself
-  EXPECT_FALSE(rate.Report(1, At(seconds(59))));         // 1/60 less: the sum still passes the end
-  EXPECT_TRUE(rate.Report(1, At(seconds(60))));
+  EXPECT_FALSE(rate.Fits(1, At(seconds(59))));           // 59/60 of a request less is not enough
+  EXPECT_TRUE(rate.Fits(1, At(seconds(60))));
 }
 
 TEST(RateLimit, Rule11AChangedLimitKeepsTheContentAndDrainsAtItsOwnRate) {
   RateLimit rate(60, minutes(1), At(seconds(0)));
-  EXPECT_TRUE(rate.Report(60, At(seconds(0))));
+  rate.Report(60, At(seconds(0)));
   rate.SetLimit(120, At(seconds(10)));  // 50 left, and now 2 drain each second
   EXPECT_EQ(rate.Used(At(seconds(10))), 50);
   EXPECT_EQ(rate.Used(At(seconds(20))), 30);
@@ -170,7 +172,7 @@ TEST(RateLimit, AReleaseGivesBackOnlyWhatHasNotDrained) {
     RateLimit rate(10, seconds(10), At(seconds(0)));
     const auto slot = rate.TryReserve(4, At(seconds(0)));
     ASSERT_TRUE(slot.has_value());
-    ASSERT_TRUE(rate.Report(6, At(seconds(0))));
+    rate.Report(6, At(seconds(0)));
     EXPECT_EQ(rate.Used(At(row.when)), row.used_before);
     rate.GiveBack(*slot, row.back, At(row.when));
     EXPECT_EQ(rate.Used(At(row.when)), row.used_after);
@@ -182,7 +184,7 @@ TEST(RateLimit, AResetSpendsWhatWasReserved) {
   const auto slot = rate.TryReserve(4, At(seconds(0)));
   ASSERT_TRUE(slot.has_value());
   rate.Reset(At(seconds(0)));
-  ASSERT_TRUE(rate.Report(3, At(seconds(0))));
+  rate.Report(3, At(seconds(0)));
   rate.GiveBack(*slot, 4, At(seconds(0)));
   EXPECT_EQ(rate.Used(At(seconds(0))), 3);
 }
@@ -248,7 +250,7 @@ TEST(RateLimit, AReleaseNeverMakesRoomThatTheRestWouldNotHaveLeft) {
         ++released;
       }
       RateLimit truth(10, seconds(10), At(seconds(0)));
-      for (const Made& made : stayed) ASSERT_TRUE(truth.Report(made.count, At(made.when)));
+      for (const Made& made : stayed) truth.Report(made.count, At(made.when));
       ASSERT_GE(rate.TimeUntil(0, At(now)), truth.TimeUntil(0, At(now)))
           << "round " << round << ", request " << i;
     }
