@@ -40,7 +40,8 @@ class Message final : public http::basic_parser<kIsRequest> {
 
   Message() {
     this->eager(true);
-    this->header_limit(static_cast<std::uint32_t>(kMaxHeaderBytes));
+    // Beast does not count the first line; HeaderScan holds the exact bound.
+    this->header_limit(static_cast<std::uint32_t>(2 * kMaxHeaderBytes));
     this->body_limit(kMaxBodyBytes);
   }
 
@@ -138,6 +139,7 @@ class HeaderScan {
     return nullptr;
   }
   bool done() const { return done_; }
+  std::size_t seen() const { return seen_; }
 
  private:
   std::size_t seen_ = 0;
@@ -157,10 +159,8 @@ class Stream {
     buffer_.append(bytes);
     if (!scan_.done()) {
       if (const char* why = scan_.Look(buffer_)) return Refused(400, why);
-      if (!scan_.done()) {
-        if (buffer_.size() > kMaxHeaderBytes) return Refused(431, "the header is too long");
-        return std::nullopt;
-      }
+      if (scan_.seen() > kMaxHeaderBytes) return Refused(431, "the header is too long");
+      if (!scan_.done()) return std::nullopt;
     }
     return Advance();
   }
@@ -199,7 +199,6 @@ class Stream {
   int StatusOf(const ErrorCodeOut& ec) const {
     if (message_->refused_status != 0) return message_->refused_status;
     if (ec == http::error::body_limit) return 413;
-    if (ec == http::error::header_limit) return 431;
     return 400;
   }
   std::string ReasonOf(const ErrorCodeOut& ec) const {

@@ -39,9 +39,9 @@ std::string Serialize(const HttpResponse& response, bool close = false);
 inline constexpr std::size_t kMaxHeaderBytes = 16 * 1024;
 inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
 
-// Feed takes any cut of the byte stream and keeps what is left over for the next message (pipelining
-// works: call Feed("") again until it answers nullopt). An error (E2071) is final: close the
-// connection after answering 400, 413 or 431.
+// Feed takes any cut of the byte stream and keeps what is left over for the next message
+// (pipelining works: call Feed("") again until it answers nullopt). An error (E2071) is final:
+// close the connection after answering 400, 413 or 431.
 class RequestParser {
  public:
   RequestParser();

@@ -24,7 +24,8 @@ struct JsonNumber {
 
 class Json {
  public:
-  std::variant<std::nullptr_t, bool, JsonNumber, std::string, JsonArray, JsonObject> value = nullptr;
+  std::variant<std::nullptr_t, bool, JsonNumber, std::string, JsonArray, JsonObject> value =
+      nullptr;
 
   bool IsNull() const { return std::holds_alternative<std::nullptr_t>(value); }
   const JsonObject* AsObject() const { return std::get_if<JsonObject>(&value); }
@@ -77,7 +78,7 @@ class JsonWriter {
   void BeforeValue();
 
   std::string text_;
-  std::vector<char> open_;    // '{' or '[' per level
+  std::vector<char> open_;  // '{' or '[' per level
   bool need_comma_ = false;
   bool after_key_ = false;
 };

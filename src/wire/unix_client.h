@@ -9,8 +9,10 @@
 
 namespace mete::wire {
 
-// Connects, sends, reads one response, closes. kSystem names the socket and the cause: nobody
-// listens there, permission, time out.
+// Connects, sends, reads one response, closes; adds Host where the request has none. kNotFound:
+// nobody listens there (no socket, or one whose owner is gone). kSystem: anything else that went
+// wrong, such as permission or time. Both name the socket. The path may be longer than the 107
+// bytes of a socket address.
 Result<HttpResponse> CallUnix(const std::string& socket_path, const HttpRequest& request,
                               std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
