@@ -170,8 +170,14 @@ class Budget {
   Budget(BudgetKind kind, std::int64_t limit, SharedBudget* parent, Thresholds thresholds,
          bool shared) noexcept;
 
+  Charged TryChargeSlow(Budget* start, std::int64_t charged, std::int64_t amount) noexcept;
+  bool TryChargeFrom(Budget* start, std::int64_t charged, std::int64_t amount, bool hold,
+                     Outcome& outcome, Refusal& refusal) noexcept;
   bool TryChargeOnce(std::int64_t amount, bool hold, Outcome& outcome, Refusal& refusal) noexcept;
-  bool TryChargeFully(std::int64_t amount, bool hold, Outcome& outcome, Refusal& refusal) noexcept;
+  bool TakeBackAndTryAgain(std::int64_t amount, bool hold, Outcome& outcome,
+                           Refusal& refusal) noexcept;
+  bool Refuse(const Budget* by, const Budget* end, std::int64_t limit, std::int64_t charged,
+              std::int64_t amount, bool hold, Refusal& refusal) noexcept;
   void Undo(const Budget* end, std::int64_t amount, bool hold) noexcept;
   void EndHold(std::int64_t amount) noexcept;
   void SettleHold(std::int64_t held, std::int64_t refund, Outcome& outcome) noexcept;

@@ -55,7 +55,7 @@ namespace {
 struct EdgeScan {
   std::uint64_t above;
   std::uint64_t raised = 0;
-  std::int64_t floor = kNoLimit;
+  std::int64_t floor;
   std::int64_t top;
   std::int64_t now;
 
@@ -74,7 +74,11 @@ struct EdgeScan {
 std::uint64_t NextWatch(std::uint64_t word, std::span<const std::uint8_t> percents,
                         std::int64_t limit, std::int64_t top, std::int64_t now) noexcept {
   const bool flow = watch::IsFlow(word);
-  EdgeScan scan{.above = word & watch::kAboveMask, .top = top, .now = now};
+  // The floor is never above what the limit allows: the fast path of TryCharge relies on it.
+  EdgeScan scan{.above = word & watch::kAboveMask,
+                .floor = limit == kNoLimit ? kNoLimit : limit + 1,
+                .top = top,
+                .now = now};
   if (limit == kNoLimit) {
     scan.above = 0;
   } else {
@@ -166,45 +170,50 @@ struct Budget::Path {
   }
 };
 
-bool Budget::TryChargeOnce(std::int64_t amount, bool hold, Outcome& outcome,
-                           Refusal& refusal) noexcept {
+// Charges the nodes from `start` to the root, or undoes all from this node on. The nodes below
+// `start` are charged already; `start` itself too, if `charged` is not negative.
+bool Budget::TryChargeFrom(Budget* start, std::int64_t charged, std::int64_t amount, bool hold,
+                           Outcome& outcome, Refusal& refusal) noexcept {
   Path path;
-  for (Budget* node = this; node != nullptr; node = node->parent_) {
-    if (hold) node->held_.fetch_add(amount);
-    // Relaxed: the compare-and-swap below validates it.
-    std::int64_t charged = node->charged_.load(memory_order_relaxed);
-    std::int64_t limit = node->limit_.load(memory_order_relaxed);
-    bool fits = amount <= limit - charged;
-    while (fits && !node->charged_.compare_exchange_weak(charged, charged + amount)) {
-      limit = node->limit_.load(memory_order_relaxed);
-      fits = amount <= limit - charged;
-    }
-    const Budget* end = node;  // the first node that is not charged
-    if (fits) [[likely]] {
+  for (Budget* node = start; node != nullptr; node = node->parent_, charged = -1) {
+    if (charged < 0) {
+      if (hold) node->held_.fetch_add(amount);
+      charged = node->charged_.load(memory_order_relaxed);  // the compare-and-swap validates it
+      do {
+        const std::int64_t limit = node->limit_.load(memory_order_relaxed);
+        if (amount > limit - charged) {
+          if (hold) node->EndHold(amount);
+          return Refuse(node, node, limit, charged, amount, hold, refusal);
+        }
+      } while (!node->charged_.compare_exchange_weak(charged, charged + amount));
       charged += amount;
-      limit = node->limit_.load();  // contract 4
-      if (charged <= limit) [[likely]] {
-        path.Note(node, charged);
-        continue;
-      }
-      charged -= amount;
-      end = node->parent_;
-    } else if (hold) {
-      node->EndHold(amount);
     }
-    Undo(end, amount, hold);
-    refusal = {limit == kNoLimit ? Refusal::Reason::kOverflow : Refusal::Reason::kLimit, node,
-               amount, limit, charged};
-    return false;
+    const std::int64_t limit = node->limit_.load();  // contract 4
+    if (charged > limit) {
+      return Refuse(node, node->parent_, limit, charged - amount, amount, hold, refusal);
+    }
+    path.Note(node, charged);
   }
   path.Look(outcome);
   return true;
 }
 
-bool Budget::TryChargeFully(std::int64_t amount, bool hold, Outcome& outcome,
-                            Refusal& refusal) noexcept {
-  if (TryChargeOnce(amount, hold, outcome, refusal)) [[likely]]
-    return true;
+bool Budget::TryChargeOnce(std::int64_t amount, bool hold, Outcome& outcome,
+                           Refusal& refusal) noexcept {
+  return TryChargeFrom(this, -1, amount, hold, outcome, refusal);
+}
+
+// Undoes the nodes below `end` and says who refused.
+bool Budget::Refuse(const Budget* by, const Budget* end, std::int64_t limit, std::int64_t charged,
+                    std::int64_t amount, bool hold, Refusal& refusal) noexcept {
+  Undo(end, amount, hold);
+  refusal = {limit == kNoLimit ? Refusal::Reason::kOverflow : Refusal::Reason::kLimit, by, amount,
+             limit, charged};
+  return false;
+}
+
+bool Budget::TakeBackAndTryAgain(std::int64_t amount, bool hold, Outcome& outcome,
+                                 Refusal& refusal) noexcept {
   SharedBudget* root = Root();
   if (root == nullptr || root->credit_count_.load() == 0) return false;
   // Under the lock nobody refills, so each round takes credit that was there or ends the loop.
@@ -215,16 +224,43 @@ bool Budget::TryChargeFully(std::int64_t amount, bool hold, Outcome& outcome,
   return false;
 }
 
-Charged Budget::TryCharge(std::int64_t amount) noexcept {
+// The rest of a charge, from the first node where there was anything to look at.
+Charged Budget::TryChargeSlow(Budget* start, std::int64_t charged, std::int64_t amount) noexcept {
   Outcome outcome;
   Refusal refusal;
-  if (amount <= 0) [[unlikely]] {
-    if (amount == 0) return outcome;
-    return std::unexpected(Refusal{Refusal::Reason::kNegative, this, amount, limit(), charged()});
+  if (amount < 0) {
+    return std::unexpected(Refusal{Refusal::Reason::kNegative, this, amount, limit(), charged_});
   }
-  if (TryChargeFully(amount, false, outcome, refusal)) [[likely]]
+  if (amount == 0 || TryChargeFrom(start, charged, amount, false, outcome, refusal) ||
+      TakeBackAndTryAgain(amount, false, outcome, refusal)) {
     return outcome;
+  }
   return std::unexpected(refusal);
+}
+
+// The fast path: one load of the watch word tells that neither the limit nor an edge is near, one
+// compare-and-swap charges, and a second load tells that this was still so. It stores nothing of
+// its own, because a locked instruction waits until earlier stores are done.
+Charged Budget::TryCharge(std::int64_t amount) noexcept {
+  if (amount <= 0) [[unlikely]]
+    return TryChargeSlow(this, -1, amount);
+  for (Budget* node = this; node != nullptr; node = node->parent_) {
+    std::int64_t charged = node->charged_.load(memory_order_relaxed);
+    std::uint64_t word;
+    do {
+      word = node->watch_.load(memory_order_relaxed);
+      // Unsigned: two amounts below 2^63 do not wrap, and their sum is then above every floor.
+      const std::uint64_t sum =
+          static_cast<std::uint64_t>(charged) + static_cast<std::uint64_t>(amount);
+      if (sum >= static_cast<std::uint64_t>(watch::Floor(word))) [[unlikely]] {
+        return TryChargeSlow(node, -1, amount);
+      }
+    } while (!node->charged_.compare_exchange_weak(charged, charged + amount));
+    if (node->watch_.load() != word) [[unlikely]] {
+      return TryChargeSlow(node, charged + amount, amount);
+    }
+  }
+  return Outcome{};
 }
 
 std::expected<Hold, Refusal> Budget::Reserve(std::int64_t amount) noexcept {
@@ -233,7 +269,8 @@ std::expected<Hold, Refusal> Budget::Reserve(std::int64_t amount) noexcept {
   if (amount < 0) {
     return std::unexpected(Refusal{Refusal::Reason::kNegative, this, amount, limit(), charged()});
   }
-  if (amount > 0 && !TryChargeFully(amount, true, outcome, refusal)) {
+  if (amount > 0 && !TryChargeOnce(amount, true, outcome, refusal) &&
+      !TakeBackAndTryAgain(amount, true, outcome, refusal)) {
     return std::unexpected(refusal);
   }
   return Hold(this, amount);

@@ -7,8 +7,9 @@
 //   bits 16..21  the interned set of thresholds          (constant)
 //   bit  22      a flow, not a level                     (constant)
 //   bit  23      a SharedBudget                          (constant)
-//   bits 32..63  floor: no armed edge lies below it; 26 bits of mantissa and 6 of shift, rounded
-//                down, so a charge near an edge may look for nothing but never misses it
+//   bits 32..63  floor: below it lies no armed edge and nothing that the limit refuses; 26 bits of
+//                mantissa and 6 of shift, rounded down, so a charge near it may look for nothing
+//                but never misses anything
 #pragma once
 
 #include <bit>
