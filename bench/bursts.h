@@ -25,7 +25,7 @@ namespace internal {
 
 struct Run {
   std::int64_t begin = 0, end = 0;
-  bool calm = false;  // no context switch in between
+  bool calm = false;  // not preempted in between
 };
 
 inline std::int64_t NowNs() {
@@ -34,10 +34,11 @@ inline std::int64_t NowNs() {
       .count();
 }
 
-inline long Switches() {
+// Preemptions only: to wait for a mutex is part of what a peer costs.
+inline long Preemptions() {
   rusage usage{};
   getrusage(RUSAGE_THREAD, &usage);
-  return usage.ru_nvcsw + usage.ru_nivcsw;
+  return usage.ru_nivcsw;
 }
 
 inline void PinTo(int cpu) {
@@ -66,12 +67,12 @@ BurstResult MeasureBursts(int operations, int wanted, int limit, Body&& body, Af
       while (arrived.load(std::memory_order_acquire) < 2 * mine) {
         // Spinning, so that both start within a cache miss of each other.
       }
-      const long switches = internal::Switches();
+      const long preemptions = internal::Preemptions();
       Run& run = runs[self];
       run.begin = internal::NowNs();
       body(self, operations);
       run.end = internal::NowNs();
-      run.calm = internal::Switches() == switches;
+      run.calm = internal::Preemptions() == preemptions;
       if (done.fetch_add(1) == 2 * mine - 1) done.notify_one();
     }
   };
