@@ -185,10 +185,16 @@ constexpr int kTries = 1500;
 
 template <class Charger>
 void ReleaseTwoThreads(benchmark::State& state, Charger* (&chargers)[2], int operations) {
+  // Some 0.2 ms long, so that meeting at the start weighs nothing.
   for (auto _ : state) {
     BurstResult result = MeasureBursts(
         operations, kBursts, kTries,
-        [&](int self, int count) { ChargeAndRelease(*chargers[self], count); }, [] {});
+        [&](int self, int count) {
+          for (; count > 0; count -= kOperations) {
+            ChargeAndRelease(*chargers[self], std::min(count, kOperations));
+          }
+        },
+        [] {});
     result.median_ns /= 2;  // a charge and a release are two operations
     Report(state, result);
   }
@@ -216,7 +222,7 @@ void CreditTwoThreads(benchmark::State& state) {
   MeteTree tree;
   Credit one(tree.leaf), two(tree.leaf);
   Credit* credits[2] = {&one, &two};
-  ReleaseTwoThreads(state, credits, kOperations);
+  ReleaseTwoThreads(state, credits, 8 * kOperations);
 }
 BENCHMARK(CreditTwoThreads)->Name("charge3_credit_2t/mete")->UseManualTime()->Iterations(1);
 

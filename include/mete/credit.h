@@ -23,7 +23,7 @@ namespace mete {
 
 class alignas(64) Credit {
  public:
-  static constexpr std::int64_t kDefaultQuantum = 64 * 1024;
+  static constexpr std::int64_t kDefaultQuantum = 256 * 1024;
 
   // REQUIRES: a level whose root is a SharedBudget; the budget outlives the credit; max_quantum >
   // 0.
