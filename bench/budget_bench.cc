@@ -125,11 +125,10 @@ void ChargeAndRelease(Charger& charger, int operations) {
   for (int i = 0; i < operations; ++i) charger.Uncharge(sizes[static_cast<std::size_t>(i)]);
 }
 
-// One thread: the loop of Google Benchmark; an item is a charge with its release, halved by items.
+// One thread: an iteration is one charge or one release.
 template <class Charger>
 void OneThread(benchmark::State& state, Charger& charger) {
-  for (auto _ : state) ChargeAndRelease(charger, kOperations);
-  state.SetItemsProcessed(state.iterations() * kOperations * 2);
+  while (state.KeepRunningBatch(2 * kOperations)) ChargeAndRelease(charger, kOperations);
 }
 
 void CreditOneThread(benchmark::State& state) {
@@ -150,11 +149,10 @@ void RisingOneThread(benchmark::State& state, Tree& tree) {
   const auto& sizes = Sizes();
   std::int64_t total = 0;
   for (const std::int64_t size : sizes) total += size;
-  for (auto _ : state) {
+  while (state.KeepRunningBatch(kOperations)) {
     for (const std::int64_t size : sizes) benchmark::DoNotOptimize(tree.TryCharge(size));
     tree.Uncharge(total);
   }
-  state.SetItemsProcessed(state.iterations() * kOperations);
 }
 
 void ExactOneThread(benchmark::State& state) {
