@@ -20,7 +20,7 @@ test:
 	@scripts/setup build test
 	@python3 scripts/run_tests.py
 
-# The randomised and threaded tests over and over, each round with another seed: make soak MINUTES=60
+# The test programs over and over, each round with another seed: make soak MINUTES=60
 soak:
 	@scripts/setup build test
 	@python3 scripts/soak.py --minutes $(MINUTES)

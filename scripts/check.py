@@ -183,7 +183,10 @@ def check_headers(tree):
         if not re.search(r"^#pragma once$", tree.text(path), re.MULTILINE):
             yield f"{path}:1: no #pragma once"
     for path in tree.sources(".cc", under="src/"):
-        names = [f"include/mete/{os.path.basename(path)[:-3]}.h", path[:-3] + ".h"]
+        names = [path[:-3] + ".h"]
+        public = f"mete/{os.path.basename(path)[:-3]}.h"
+        if tree.house["public"].get(public) == tree.folder_of(path):
+            names.insert(0, f"include/{public}")
         own = next((name.split("/", 1)[1] for name in names if name in tree.paths), None)
         listed = [include.path for include in cxx.includes(tree.text(path))]
         if own in listed and listed[0] != own:
@@ -206,7 +209,8 @@ def compile_alone(tree, path):
 
 
 def check_tested(tree):
-    untested = tree.house["untested"]
+    """Every source has a test program beside it, or the list says where it is tested."""
+    untested = tree.house["tested_elsewhere"]
     for path in tree.sources(".cc", under="src/"):
         if TEST_FILE.search(path) or path == "src/main.cc":
             continue
@@ -215,9 +219,12 @@ def check_tested(tree):
             yield f"{path}:1: no {os.path.basename(path)[:-3]}_test.cc beside it"
         if has_test and path in untested:
             yield f"scripts/house.toml:1: {path} has a test now; take it off the list"
-    for path in untested:
+    for path, where in untested.items():
         if path not in tree.paths:
             yield f"scripts/house.toml:1: {path} is gone; take it off the list"
+        for test in re.findall(r"[\w/.]+_test\.\w+", where):
+            if test not in tree.paths:
+                yield f"scripts/house.toml:1: {path} is said to be tested by {test}, which is gone"
 
 
 def check_root(tree):
