@@ -51,6 +51,12 @@ using std::memory_order_relaxed;
 
 namespace {
 
+// a - b of two sums that only grow and may have passed 2^63: what a flow ever held includes all that
+// was refused or released.
+std::int64_t Difference(std::int64_t a, std::int64_t b) noexcept {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) - static_cast<std::uint64_t>(b));
+}
+
 // The state of one edge after looking: `top` is the highest use seen, `now` the present one.
 struct EdgeScan {
   std::uint64_t above;
@@ -369,14 +375,14 @@ void Budget::ResetPeak() noexcept {
 std::int64_t Budget::held() const noexcept {
   if (kind() == BudgetKind::kLevel) return held_.load();
   const std::int64_t settled = peak_.load();
-  return held_.load() - settled;
+  return Difference(held_.load(), settled);
 }
 
 std::int64_t Budget::used() const noexcept {
   const bool flow = kind() == BudgetKind::kFlow;
   const std::int64_t settled = flow ? peak_.load() : 0;  // the order of contract 5
   const std::int64_t charged = charged_.load();
-  return std::max<std::int64_t>(0, charged - (held_.load() - settled));
+  return std::max<std::int64_t>(0, Difference(charged, Difference(held_.load(), settled)));
 }
 
 std::int64_t Budget::peak() const noexcept {

@@ -197,6 +197,23 @@ TEST(HoldTest, ASettleThatOverflowsLeavesTheHold) {
   EXPECT_EQ(budget.used(), kMax);
 }
 
+TEST(HoldTest, TheLargestHoldsMayComeAndGoForever) {
+  for (const BudgetKind kind : {kFlow, kLevel}) {
+    Budget budget(kind);
+    for (int i = 0; i < 10; ++i) {
+      auto hold = budget.Reserve(kMax);
+      ASSERT_TRUE(hold.has_value());
+      EXPECT_FALSE(budget.Reserve(kMax).has_value());
+      EXPECT_EQ(budget.held(), kMax);
+      EXPECT_EQ(budget.used(), 0);
+      hold->Release();
+    }
+    EXPECT_EQ(budget.held(), 0);
+    EXPECT_TRUE(budget.Charge(7).has_value());
+    EXPECT_EQ(budget.used(), 7);
+  }
+}
+
 TEST(RollTest, EndsTheWindowOfOneNodeAndKeepsHolds) {
   Tree tree(kFlow, 1000, 1000, 100);
   ASSERT_TRUE(tree.agent.Charge(70));
