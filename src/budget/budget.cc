@@ -51,7 +51,7 @@ using std::memory_order_relaxed;
 
 namespace {
 
-// a - b of two sums that only grow and may have passed 2^63: what a flow ever held includes all that
+// a - b of two sums that only grow and may have passed 2^63: what a flow ever held includes what
 // was refused or released.
 std::int64_t Difference(std::int64_t a, std::int64_t b) noexcept {
   return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) - static_cast<std::uint64_t>(b));
