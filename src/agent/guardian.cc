@@ -105,4 +105,9 @@ void Guardian::Dismiss() {
   pid_ = -1;
 }
 
+void Guardian::TakeOver() {
+  pipe_end_.reset();
+  pid_ = -1;
+}
+
 }  // namespace mete::agent

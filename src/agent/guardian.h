@@ -33,6 +33,12 @@ class Guardian {
   // Says goodbye and waits until it is gone. Safe to repeat.
   void Dismiss();
 
+  // Leaves the group to it: it goes on killing until nothing is left, also after this process ends.
+  void TakeOver();
+
+  // It was reaped by whoever waits for all children.
+  void Reaped() { pid_ = -1; }
+
   pid_t pid() const { return pid_; }
 
  private:

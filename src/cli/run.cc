@@ -1,34 +1,187 @@
+// `mete run`: a program on a budget.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "agent/kernel_limits.h"
+#include "agent/report.h"
+#include "agent/runner.h"
+#include "base/quote.h"
+#include "base/unique_fd.h"
 #include "cli/command.h"
 #include "cli/values.h"
+#include "mete/units.h"
 
 namespace mete::cli {
 namespace {
 
+// More than any machine has, and less than the kernel's own bound on process numbers.
+constexpr std::int64_t kMostPids = 4'000'000;
+
+Result<void> CheckKernelLimit(const Flag& flag, std::string_view value) {
+  const LimitKind kind = *FindLimit(flag.name);
+  Result<Limit> limit = ParseLimit(kind, value);
+  if (!limit) return std::unexpected(limit.error());
+  ResourceLimits limits;
+  limits[kind] = *std::move(limit);
+  return agent::CheckMinimums(limits);
+}
+
+Result<void> CheckPids(const Flag&, std::string_view value) {
+  Result<std::int64_t> count = ParseCount(value);
+  if (count && *count >= 1 && *count <= kMostPids) return {};
+  return Fail(ErrorCode::kInvalidArgument, "allowed: a whole number from 1 to 4000000");
+}
+
+// "suspend", or "suspend:hard".
+Result<Policy> ParseTokenPolicy(std::string_view text) {
+  Policy policy{EnforcementMode::kSoftThenHard, QuotaAction::kSuspend};
+  const std::size_t colon = text.find(':');
+  const std::optional<QuotaAction> action = FindAction(text.substr(0, colon));
+  const bool known = action && *action != QuotaAction::kThrottle;
+  bool good = known;
+  if (known) policy.action = *action;
+  if (known && *action == QuotaAction::kWarn) policy.mode = EnforcementMode::kWarnOnly;
+  if (known && colon != text.npos) {
+    const std::optional<EnforcementMode> mode = FindMode(text.substr(colon + 1));
+    good = mode && *mode != EnforcementMode::kWarnOnly && *action != QuotaAction::kWarn;
+    if (good) policy.mode = *mode;
+  }
+  if (good) return policy;
+  return Fail(ErrorCode::kInvalidArgument,
+              "allowed: warn, suspend or terminate, the last two also with :hard or "
+              ":soft_then_hard (the default)");
+}
+
+Result<void> CheckTokenPolicy(const Flag&, std::string_view value) {
+  if (Result<Policy> policy = ParseTokenPolicy(value); !policy) {
+    return std::unexpected(policy.error());
+  }
+  return {};
+}
+
 constexpr Flag kFlags[] = {
-    {"cpu", "CORES", "CPU time per second, like 500m or 2", CheckLimit},
-    {"memory", "BYTES", "memory, like 256Mi or 2Gi", CheckLimit},
+    {"cpu", "CORES", "CPU time per second, like 500m or 2; the kernel holds it", CheckKernelLimit},
+    {"memory", "BYTES", "memory, like 256Mi or 2Gi; the kernel holds it", CheckKernelLimit},
+    {"pids", "N", "processes and threads at once (default 4096)", CheckPids},
+    {"cpu-seconds-per-hour", "S", "CPU seconds in an hour", CheckLimit},
     {"tokens-per-hour", "N", "tokens in an hour, like 20000", CheckLimit},
     {"tokens-per-day", "N", "tokens in a day", CheckLimit},
     {"requests-per-minute", "N", "requests in a minute", CheckLimit},
     {"cost-per-day", "MONEY", "cost in a day, like 2.50", CheckLimit},
-    {"cpu-seconds-per-hour", "S", "CPU seconds in an hour", CheckLimit},
-    {"max-suspend", "DURATION", "end the agent when it was suspended that long", CheckDuration},
-    {"on-memory", "terminate|suspend", "what a memory breach does", CheckChoice},
-    {"best-effort", "", "accept limits that this machine cannot hold"},
-    {"json", "", "print the report as a JSON object"},
+    {"agent", "NAME", "the agent's id (default run-PID)", CheckId},
+    {"on-memory", "terminate|suspend|warn", "what a memory breach does (default terminate)",
+     CheckChoice},
+    {"on-tokens", "ACTION[:MODE]",
+     "what a token breach does: warn, suspend, terminate; MODE hard or soft_then_hard (default "
+     "suspend:soft_then_hard)",
+     CheckTokenPolicy},
+    {"max-suspend", "DURATION", "end the agent, with 124, when it was suspended that long",
+     CheckDuration},
+    {"grace", "DURATION", "between SIGTERM and the kill (default 5s)", CheckDuration},
+    {"best-effort", "", "run although this machine cannot hold a limit"},
+    {"json", "", "write the report as a JSON object"},
+    {"report", "FILE", "write the report to this file instead of standard error"},
+    {"quiet", "", "print only errors, and what --json or --report ask for"},
 };
+
+Policy& PolicyOf(agent::AgentConfig& config, Resource resource) {
+  return config.policies[static_cast<std::size_t>(resource)];
+}
+
+// The flags were checked when they were parsed.
+agent::RunConfig ConfigOf(const Flags& flags) {
+  agent::RunConfig run;
+  agent::AgentConfig& config = run.agent;
+  for (const Flag& flag : kFlags) {
+    const std::optional<LimitKind> kind = FindLimit(flag.name);
+    if (!kind) continue;
+    if (auto text = flags.Get(flag.name)) config.limits[*kind] = *ParseLimit(*kind, *text);
+  }
+  PolicyOf(config, Resource::kMemory).action = QuotaAction::kTerminate;
+  if (auto action = flags.Get("on-memory")) {
+    PolicyOf(config, Resource::kMemory).action = *FindAction(*action);
+  }
+  PolicyOf(config, Resource::kTokens) =
+      *ParseTokenPolicy(flags.Get("on-tokens").value_or("suspend"));
+  // Too many requests wait in their reservations; freezing the agent would not undo any.
+  PolicyOf(config, Resource::kRequests).action = QuotaAction::kThrottle;
+  if (auto id = flags.Get("agent")) config.id = *id;
+  if (auto pids = flags.Get("pids")) config.pids_max = *ParseCount(*pids);
+  if (auto span = flags.Get("max-suspend")) config.max_suspend = *ParseDuration(*span);
+  if (auto span = flags.Get("grace")) config.grace = *ParseDuration(*span);
+  config.cores = std::thread::hardware_concurrency();
+  run.argv = flags.OperandArgv();
+  run.best_effort = flags.Has("best-effort");
+  run.quiet = flags.Has("quiet");
+  return run;
+}
+
+Result<UniqueFd> OpenReportFile(std::string_view path) {
+  UniqueFd file(
+      open(std::string(path).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666));
+  if (file) return file;
+  return Fail(ErrorCode::kInvalidArgument,
+              "--report: " + Quoted(path) +
+                  ": allowed: a file that can be written: " + std::strerror(errno));
+}
+
+Result<void> WriteAll(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) {
+      return Fail(ErrorCode::kSystem, std::string("the report: ") + std::strerror(errno));
+    }
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return {};
+}
 
 }  // namespace
 
-int RunCommand(const Flags&) {
-  return PrintError({ErrorCode::kSystem, "run: not built into this program"}, kExitRunFailed);
+int RunCommand(const Flags& flags) {
+  agent::RunConfig config = ConfigOf(flags);
+  // Before the program runs: a report that has nowhere to go is found out in time.
+  UniqueFd file;
+  if (auto path = flags.Get("report")) {
+    Result<UniqueFd> opened = OpenReportFile(*path);
+    if (!opened) return PrintError(opened.error(), kExitRunFailed);
+    file = *std::move(opened);
+  }
+  const bool json = flags.Has("json");
+  const bool wanted = json || file || !config.quiet;
+
+  const SystemClock clock;
+  std::unique_ptr<agent::Host> host = agent::OpenHost();
+  Result<agent::RunReport> report = agent::Run(*host, clock, std::move(config));
+  if (!report) return PrintError(report.error(), kExitRunFailed);
+  if (report->outcome.reason == "not_started") {
+    std::fprintf(stderr, "mete: run: %s: %s\n", Quoted(report->command.front()).c_str(),
+                 report->outcome.text.c_str());
+    if (!json && !file) return report->outcome.status;
+  }
+  if (!wanted) return report->outcome.status;
+  const std::string text = json ? ReportJson(*report) : ReportText(*report);
+  if (Result<void> written = WriteAll(file ? file.get() : STDERR_FILENO, text); !written && file) {
+    return PrintError(written.error(), kExitRunFailed);
+  }
+  return report->outcome.status;
 }
 
 extern constinit const Command kRunCommand = {
     .name = "run",
     .operands = "[--] COMMAND [ARGUMENT...]",
     .summary = "Run a program on a budget",
-    .details = {},
+    .details =
+        "Exit status: the program's own; 124 when mete ended it for a limit or --max-suspend; 125\n"
+        "when mete itself failed; 126 and 127 when the program cannot be run or found; 128+n for\n"
+        "signal n. docs/run.md has the rest.\n",
     .flags = kFlags,
     .min_operands = 1,
     .max_operands = kAnyNumber,

@@ -1,0 +1,336 @@
+#include "agent/agent.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "agent/kernel_limits.h"
+#include "mete/units.h"
+
+namespace mete::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Freezing took at most 135 ms in a fork bomb held at 300 processes (docs/enforcement.md); a group
+// that does not stand still after this has a process stuck in the kernel.
+constexpr Duration kFreezeDeadline = seconds(2);
+constexpr Duration kKillDeadline = seconds(5);
+constexpr Duration kFirstRetry = seconds(1);
+constexpr Duration kLastRetry = seconds(60);
+// Between two looks at a level that no event announces.
+constexpr Duration kMemoryInterval = milliseconds(100);
+
+// What the account counts: all but the rate, which the kernel holds (rule 5).
+ResourceLimits Counted(ResourceLimits limits) {
+  limits[LimitKind::kCpu].reset();
+  return limits;
+}
+
+AccountConfig AccountConfigOf(const AgentConfig& config) {
+  AccountConfig account;
+  account.id = config.id;
+  account.limits = Counted(config.limits);
+  account.policies = config.policies;
+  return account;
+}
+
+std::string ClockText(WallTime time) {
+  const std::time_t whole = std::chrono::system_clock::to_time_t(
+      std::chrono::floor<std::chrono::system_clock::duration>(time));
+  std::tm utc{};
+  gmtime_r(&whole, &utc);
+  return fmt::format("{:02}:{:02}:{:02} UTC", utc.tm_hour, utc.tm_min, utc.tm_sec);
+}
+
+std::string EndText(const AgentConfig& config, const EndCause& cause) {
+  switch (cause.kind) {
+    case EndCause::kLimit: return std::string(InfoOf(*cause.limit).name) + " is over its limit";
+    case EndCause::kMaxSuspend:
+      return fmt::format("suspended for {} (--max-suspend)", FormatDuration(*config.max_suspend));
+    case EndCause::kOperator: return "by an operator";
+    case EndCause::kSignal: return std::string("SIG") + sigabbrev_np(cause.signal);
+  }
+  return {};
+}
+
+}  // namespace
+
+Agent::Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& clock)
+    : config_(std::move(config)),
+      group_(std::move(group)),
+      clock_(clock),
+      account_(AccountConfigOf(config_), clock.Now()),
+      kernel_(KernelLimitsOf(config_.limits, config_.policies, config_.pids_max)),
+      started_(clock.Now()),
+      measured_at_(started_) {}
+
+const Policy& Agent::MemoryPolicy() const {
+  return config_.policies[static_cast<std::size_t>(Resource::kMemory)];
+}
+
+Result<void> Agent::SetLimits(const ResourceLimits& limits) {
+  const auto failed = [](const Error& error) {
+    return Fail(ErrorCode::kUpdateFailed, error.ToString());
+  };
+  if (Result<void> enough = CheckMinimums(limits); !enough) return failed(enough.error());
+  ResourceLimits merged = config_.limits;
+  for (std::size_t i = 0; i < kLimitKindCount; ++i) {
+    if (limits.entries[i]) merged.entries[i] = limits.entries[i];
+  }
+  Measure();
+  KernelLimits wanted = KernelLimitsOf(merged, config_.policies, config_.pids_max);
+  KernelLimits written = wanted;
+  const bool pending = written.memory_max && *written.memory_max < sample_.memory_bytes;
+  if (pending) written.memory_max = kernel_.memory_max;
+  if (Result<void> set = group_->SetLimits(written); !set) return failed(set.error());
+  if (Result<void> set = account_.SetLimits(Counted(limits), clock_.Now()); !set) {
+    // The account changed nothing, so the kernel goes back to what it held.
+    [[maybe_unused]] Result<void> restored = group_->SetLimits(kernel_);
+    return failed(set.error());
+  }
+  config_.limits = std::move(merged);
+  kernel_ = wanted;
+  kernel_pending_ = pending;
+  return {};
+}
+
+void Agent::ApplyPendingMemory() {
+  if (!kernel_pending_ || !kernel_.memory_max) return;
+  if (sample_.memory_bytes >= *kernel_.memory_max) return;
+  if (group_->SetLimits(kernel_)) kernel_pending_ = false;
+}
+
+void Agent::End(EndCause cause) {
+  if (!ended_) ended_ = cause;
+}
+
+void Agent::Measure(Duration freshness) {
+  const Time now = clock_.Now();
+  if (freshness > Duration::zero() && now - measured_at_ < freshness) return;
+  Result<Sample> read = group_->Read();
+  measured_at_ = now;
+  if (!read) {
+    // Told once: whoever takes the files away takes them away from every reading.
+    if (!std::exchange(reading_failed_, true)) {
+      history_.AddNotice("usage cannot be read: " + read.error().ToString());
+    }
+    return;
+  }
+  const Sample before = std::exchange(sample_, *read);
+  sample_.memory_peak_bytes = std::max(sample_.memory_peak_bytes, before.memory_peak_bytes);
+  sample_.memory_peak_bytes = std::max(sample_.memory_peak_bytes, sample_.memory_bytes);
+  // The counter of a group that is being taken down may read as nothing.
+  sample_.cpu_ns = std::max(sample_.cpu_ns, before.cpu_ns);
+  Amounts amounts;
+  amounts[Resource::kCpu] = sample_.cpu_ns - before.cpu_ns;
+  amounts[Resource::kMemory] = sample_.memory_bytes;
+  // Refused only if 292 years of CPU time were passed.
+  [[maybe_unused]] Result<Receipt> counted = account_.Report(amounts, Source::kSampled, now);
+  CheckKernelKill(before);
+  ApplyPendingMemory();
+}
+
+// Kills for want of memory on the whole machine are counted there too; they are this limit's doing
+// only if it was met.
+void Agent::CheckKernelKill(const Sample& before) {
+  if (sample_.oom_kills <= before.oom_kills || !kernel_.memory_max) return;
+  if (sample_.memory_max_hits == 0) return;
+  const Time now = clock_.Now();
+  const Limit& limit = *config_.limits[LimitKind::kMemory];
+  if (before.oom_kills == 0) {
+    history_.AddViolation(LimitKind::kMemory, sample_.memory_peak_bytes, limit.amount, now);
+    history_.AddNotice(fmt::format("killed by the kernel: memory: limit {} reached", limit.text));
+  }
+  history_.AddAction(LimitKind::kMemory, "killed by the kernel", now);
+  End({EndCause::kLimit, LimitKind::kMemory});
+}
+
+void Agent::OnGroupEvents() {
+  group_->DrainEvents();
+  Measure();
+}
+
+void Agent::Reconcile() {
+  const Time now = clock_.Now();
+  if (MeasureAt().value_or(Time::max()) <= now) Measure();
+  account_.Advance(now);
+  if (kill_at_ && *kill_at_ <= now) kill_wanted_ = true;
+  if (suspended_since_ && config_.max_suspend && now - *suspended_since_ >= *config_.max_suspend) {
+    End({EndCause::kMaxSuspend, std::nullopt});
+  }
+  history_.Add(account_.TakeEvents());
+  const Wants wants = account_.wants();
+  if (wants.terminate) End({EndCause::kLimit, wants.terminate});
+  const Step step = NextStep(state_, {wants.suspend, ended_.has_value(), kill_wanted_});
+  if (step == failed_ && retry_at_.value_or(now) > now) return;
+  if (Result<void> taken = Take(step); !taken) {
+    failed_ = step;
+    retry_pause_ = std::clamp<Duration>(retry_pause_ * 2, kFirstRetry, kLastRetry);
+    retry_at_ = clock_.Now() + retry_pause_;
+    history_.AddNotice(fmt::format("failed, tried again in {}: {}", FormatDuration(retry_pause_),
+                                   taken.error().ToString()));
+  } else if (step != Step::kNone) {
+    failed_ = Step::kNone;
+    retry_at_.reset();
+    retry_pause_ = {};
+  }
+}
+
+Result<void> Agent::Take(Step step) {
+  switch (step) {
+    case Step::kNone: return {};
+    case Step::kFreeze: return Freeze();
+    case Step::kThaw: return Thaw();
+    case Step::kTerminate: return Terminate();
+    case Step::kKill: return KillAll();
+  }
+  return {};
+}
+
+Result<void> Agent::Freeze() {
+  if (Result<void> frozen = group_->Freeze(kFreezeDeadline); !frozen) return frozen;
+  state_ = State::kSuspended;
+  suspended_since_ = clock_.Now();
+  NoteCauses("suspended");
+  // Frozen, so that the figures in the message are exact.
+  Measure();
+  history_.AddNotice(SuspensionText());
+  return {};
+}
+
+Result<void> Agent::Thaw() {
+  if (Result<void> thawed = group_->Thaw(); !thawed) return thawed;
+  state_ = State::kRunning;
+  const Duration held = clock_.Now() - *suspended_since_;
+  suspended_since_.reset();
+  history_.AddNotice("resumed after " + FormatDuration(std::chrono::floor<milliseconds>(held)));
+  return {};
+}
+
+// Frozen first, so that nothing is started, reported or cleaned up between the decision and the
+// signal, and every process has it pending when it wakes.
+Result<void> Agent::Terminate() {
+  if (ended_->kind == EndCause::kLimit) {
+    history_.AddAction(*ended_->limit, "terminated", clock_.Now());
+  } else {
+    NoteCauses("terminated");
+  }
+  history_.AddNotice("terminated: " + EndText(config_, *ended_));
+  state_ = State::kTerminating;
+  suspended_since_.reset();
+  if (config_.grace > Duration::zero()) {
+    // One that cannot be frozen gets the signal all the same.
+    [[maybe_unused]] Result<void> frozen = group_->Freeze(kFreezeDeadline);
+    const Result<void> sent = group_->Signal(SIGTERM);
+    const Result<void> thawed = group_->Thaw();
+    if (sent && thawed) {
+      kill_at_ = clock_.Now() + config_.grace;
+      return {};
+    }
+  }
+  return KillAll();
+}
+
+Result<void> Agent::KillAll() {
+  kill_wanted_ = true;
+  kill_at_.reset();
+  if (Result<void> killed = group_->Kill(kKillDeadline); !killed) return killed;
+  state_ = State::kKilled;
+  return {};
+}
+
+void Agent::NoteCauses(std::string_view what) {
+  for (const Cause& cause : account_.causes()) {
+    if (cause) history_.AddAction(*cause, what, clock_.Now());
+  }
+}
+
+bool Agent::MustMeasure() const {
+  return config_.watch_memory || kernel_pending_ ||
+         (config_.limits[LimitKind::kMemory] &&
+          config_.limits[LimitKind::kMemory]->amount != kUnlimited &&
+          MemoryPolicy().action != QuotaAction::kTerminate);
+}
+
+std::optional<Time> Agent::MeasureAt() const {
+  if (state_ == State::kSuspended || state_ == State::kKilled) return std::nullopt;
+  std::optional<Time> at;
+  if (MustMeasure()) at = measured_at_ + kMemoryInterval;
+  for (const LimitUsage& usage : account_.usage()) {
+    if (usage.kind != LimitKind::kCpuSecondsPerHour || usage.limit.amount == kUnlimited) continue;
+    // Over the limit there is nothing more to find out quickly.
+    const std::int64_t left = usage.violated ? kUnlimited : usage.limit.amount - usage.used;
+    const Time reading = measured_at_ + NextReading(Duration(left), config_.cores);
+    at = std::min(at.value_or(Time::max()), reading);
+  }
+  return at;
+}
+
+std::optional<Time> Agent::NextDeadline() const {
+  std::optional<Time> next;
+  const auto take = [&next](std::optional<Time> at) {
+    if (at && (!next || *at < *next)) next = at;
+  };
+  take(account_.NextDeadline());
+  take(MeasureAt());
+  take(kill_at_);
+  if (retry_at_ && *retry_at_ > clock_.Now()) take(retry_at_);
+  if (suspended_since_ && config_.max_suspend) take(*suspended_since_ + *config_.max_suspend);
+  return next;
+}
+
+void Agent::Stop() {
+  if (state_ != State::kRunning) return;
+  [[maybe_unused]] Result<void> frozen = group_->Freeze(kFreezeDeadline);
+}
+
+void Agent::Continue() {
+  if (state_ != State::kRunning) return;
+  if (Result<void> thawed = group_->Thaw(); !thawed) {
+    history_.AddNotice("cannot continue: " + thawed.error().ToString());
+  }
+}
+
+Result<void> Agent::Finish() {
+  Measure();
+  if (sample_.populated) {
+    if (Result<void> killed = group_->Kill(kKillDeadline); !killed) return killed;
+    Measure();
+  }
+  state_ = State::kKilled;
+  history_.Add(account_.TakeEvents());
+  return group_->Remove();
+}
+
+std::string Agent::SuspensionText() const {
+  const Time now = clock_.Now();
+  std::string why, command;
+  std::optional<Time> until;
+  for (const Cause& cause : account_.causes()) {
+    why += why.empty() ? "suspended: " : "; ";
+    if (!cause) {
+      why += "by an operator";
+      if (command.empty()) command = "mete resume " + config_.id;
+      continue;
+    }
+    why += InfoOf(*cause).name;
+    for (const LimitUsage& usage : account_.usage()) {
+      if (usage.kind != *cause) continue;
+      why += ": " + UsedOfText(usage.kind, usage.used, usage.limit.amount);
+      command = RaiseCommand(config_.id, usage.kind, usage.used, usage.limit.amount);
+      if (usage.reset_at) until = std::max(until.value_or(*usage.reset_at), *usage.reset_at);
+    }
+  }
+  if (why.empty()) return {};
+  if (until) {
+    why += fmt::format("; until {} (in {})", ClockText(clock_.WallNow() + (*until - now)),
+                       FormatDuration(std::chrono::ceil<seconds>(*until - now)));
+  }
+  return why + (until ? ", or at once with: " : "; to go on: ") + command;
+}
+
+}  // namespace mete::agent

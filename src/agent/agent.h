@@ -1,0 +1,130 @@
+// One running agent: its account, its group, and what the one asks of the other.
+//
+// Everything here is synchronous and knows no sockets and no terminal: the owner of the loop calls
+// Reconcile() after whatever happened, and again at NextDeadline(). Reports go straight to
+// account(); the next Reconcile() acts upon them.
+//
+// Invariants:
+//   1. The group is frozen exactly while the state is kSuspended, but for a stop by the terminal.
+//   2. Once ended() is set it keeps its first value.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/history.h"
+#include "agent/host.h"
+#include "agent/reconcile.h"
+#include "mete/clock.h"
+#include "quota/account.h"
+
+namespace mete::agent {
+
+struct AgentConfig {
+  std::string id;
+  ResourceLimits limits;  // as entered; `cpu` is the kernel's alone (rule 5)
+  PolicySet policies;
+  std::int64_t pids_max = 4096;
+  Duration grace = std::chrono::seconds(5);  // between SIGTERM and the kill
+  std::optional<Duration> max_suspend;       // ends an agent that is suspended that long
+  unsigned cores = 1;                        // of this machine: how fast CPU time can be used
+  bool watch_memory = false;                 // the kernel keeps no peak, so mete has to look
+};
+
+// Why mete ended an agent.
+struct EndCause {
+  enum Kind : std::uint8_t { kLimit, kMaxSuspend, kOperator, kSignal } kind;
+  std::optional<LimitKind> limit;  // kLimit
+  int signal = 0;                  // kSignal: the one that `mete run` was sent
+};
+
+class Agent {
+ public:
+  // `clock` outlives the agent.
+  Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& clock);
+
+  const AgentConfig& config() const { return config_; }
+  const std::string& id() const { return config_.id; }
+  Account& account() { return account_; }
+  const Account& account() const { return account_; }
+  const Clock& clock() const { return clock_; }
+  Group& group() { return *group_; }
+  History& history() { return history_; }
+  const History& history() const { return history_; }
+
+  // Set entries change, in the kernel and in the account, or nothing does: E2073 says why. A memory
+  // limit below what is in use is written to the kernel once the use is below it (rule 11).
+  Result<void> SetLimits(const ResourceLimits& limits);
+
+  // Ends the agent: SIGTERM, the grace, then the kill. The first cause stays.
+  void End(EndCause cause);
+  void Kill() { kill_wanted_ = true; }
+
+  // Reads usage from the group and counts it; finds kills by the kernel. Twice within `freshness`
+  // reads once.
+  void Measure(Duration freshness = Duration::zero());
+
+  // After the group's EventsFd polled readable.
+  void OnGroupEvents();
+
+  // Brings the group to what is wanted, and tells what it did in history(). May take the time of a
+  // freeze: milliseconds, two seconds at worst.
+  void Reconcile();
+  std::optional<Time> NextDeadline() const;
+
+  // A stop of the whole terminal job: everything stands still until Continue().
+  void Stop();
+  void Continue();
+
+  // After the main process ended: kills what is left, takes the final reading, removes the group.
+  // kTerminateFailed: something could not be killed, and the group is still there.
+  Result<void> Finish();
+
+  State state() const { return state_; }
+  const std::optional<EndCause>& ended() const { return ended_; }
+  const Sample& sample() const { return sample_; }
+  Time started() const { return started_; }
+  std::optional<Time> suspended_since() const { return suspended_since_; }
+
+  // While suspended: which limits, until when, and how to go on; one line.
+  std::string SuspensionText() const;
+
+ private:
+  void CheckKernelKill(const Sample& before);
+  Result<void> Take(Step step);
+  Result<void> Freeze();
+  Result<void> Thaw();
+  Result<void> Terminate();
+  Result<void> KillAll();
+  void NoteCauses(std::string_view what);
+  void ApplyPendingMemory();
+  bool MustMeasure() const;
+  std::optional<Time> MeasureAt() const;
+  const Policy& MemoryPolicy() const;
+
+  AgentConfig config_;
+  std::unique_ptr<Group> group_;
+  const Clock& clock_;
+  Account account_;
+  History history_;
+  KernelLimits kernel_;
+  bool kernel_pending_ = false;  // the memory limit waits until less is in use
+
+  State state_ = State::kRunning;
+  std::optional<EndCause> ended_;
+  bool kill_wanted_ = false;
+  Time started_;
+  std::optional<Time> suspended_since_;
+  std::optional<Time> kill_at_;
+  Step failed_ = Step::kNone;  // this step failed, and is not tried again before retry_at_
+  std::optional<Time> retry_at_;
+  Duration retry_pause_{};
+  bool reading_failed_ = false;
+
+  Sample sample_;
+  Time measured_at_;
+};
+
+}  // namespace mete::agent

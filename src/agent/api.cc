@@ -1,0 +1,251 @@
+#include "agent/api.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+
+#include "agent/responses.h"
+#include "agent/usage_fields.h"
+
+namespace mete::agent {
+namespace {
+
+// How old a reading may be that a caller is shown.
+constexpr Duration kFreshness = std::chrono::milliseconds(50);
+
+std::vector<std::string> SplitPath(std::string_view target) {
+  std::vector<std::string> parts;
+  target = target.substr(0, target.find('?'));
+  while (!target.empty()) {
+    target.remove_prefix(1);  // the slash
+    const std::size_t end = std::min(target.find('/'), target.size());
+    parts.emplace_back(target.substr(0, end));
+    target.remove_prefix(end);
+  }
+  return parts;
+}
+
+wire::HttpResponse NotFound(const wire::HttpRequest& request) {
+  return ProblemOf({ErrorCode::kNotFound, "no such path, given: " + request.target.substr(0, 200)});
+}
+
+wire::HttpResponse WrongMethod(const char* allowed) {
+  wire::HttpResponse response = ProblemOf(
+      {ErrorCode::kInvalidArgument, std::string("method, allowed here: ") + allowed}, 405);
+  response.headers.emplace_back("allow", allowed);
+  return response;
+}
+
+wire::HttpResponse Forbidden(const char* why) { return ProblemOf({ErrorCode::kNotPermitted, why}); }
+
+// What a report recorded the first time, from its content: with the same key it is the same.
+Receipt ReceiptAgain(const Account& account, const Amounts& amounts) {
+  Receipt receipt;
+  receipt.recorded = amounts;
+  const Wants wants = account.wants();
+  receipt.suspended = wants.suspend;
+  receipt.throttled = wants.throttle;
+  for (const LimitUsage& usage : account.usage()) {
+    if (amounts[InfoOf(usage.kind).resource]) receipt.limits.push_back(usage);
+  }
+  return receipt;
+}
+
+std::optional<Account::HoldId> ParseHoldId(std::string_view text) {
+  Account::HoldId id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return id;
+}
+
+}  // namespace
+
+wire::HttpResponse Api::AnswerAgent(const wire::HttpRequest& request, const Peer& peer) {
+  const Parts path = SplitPath(request.target);
+  if (path.size() < 2 || path[0] != "v1") return NotFound(request);
+  if (path[1] == "quotas") return Forbidden("an agent cannot reach quotas, only GET /v1/self");
+  if (path[1] == "self") {
+    if (path.size() == 2) {
+      return request.method == "GET" ? Quota() : Forbidden("an agent cannot change its own limits");
+    }
+    const std::string& what = path[2];
+    if (path.size() == 3 && (what == "usage" || what == "holds")) {
+      if (request.method != "POST") return WrongMethod("POST");
+      return what == "usage" ? Usage(request) : Hold(request, peer);
+    }
+    return request.method == "GET" ? NotFound(request)
+                                   : Forbidden("an agent cannot reset, resume or end itself");
+  }
+  if (path[1] == "holds" && path.size() == 3) {
+    return request.method == "DELETE" ? ReleaseHold(path[2]) : WrongMethod("DELETE");
+  }
+  if (path[1] == "holds" && path.size() == 4 && path[3] == "settle") {
+    return request.method == "POST" ? Settle(request, path[2]) : WrongMethod("POST");
+  }
+  return NotFound(request);
+}
+
+// Alive before and after: then what was found out about its number is true of this very process.
+bool Api::MayOperate(const Peer& peer) {
+  return IsAlive(peer.pidfd) && !agent_.group().Contains(peer.pid) && IsAlive(peer.pidfd);
+}
+
+wire::HttpResponse Api::AnswerOperator(const wire::HttpRequest& request, const Peer& peer) {
+  if (!MayOperate(peer)) return Forbidden("an agent cannot use the control socket");
+  const Parts path = SplitPath(request.target);
+  if (path.size() < 2 || path[0] != "v1" || path[1] != "quotas") return NotFound(request);
+  if (path.size() == 2) {
+    if (request.method != "GET") return WrongMethod("GET");
+    agent_.Measure(kFreshness);
+    return JsonResponse(200, QuotaListJson(agent_, leader_));
+  }
+  if (path.size() < 4 || path.size() > 5) return NotFound(request);
+  if (path[2] != "agent" || path[3] != agent_.id()) {
+    return ProblemOf({ErrorCode::kNotFound, "no such quota here, known: agent " + agent_.id() +
+                                                ", given: " + path[2] + " " + path[3]});
+  }
+  if (path.size() == 5) return Operate(request, path[4]);
+  if (request.method == "GET") return Quota();
+  return request.method == "PATCH" ? ChangeLimits(request) : WrongMethod("GET, PATCH");
+}
+
+wire::HttpResponse Api::Quota(int status) {
+  agent_.Measure(kFreshness);
+  return JsonResponse(status, QuotaJson(agent_, leader_));
+}
+
+Result<Api::Key> Api::KeyOf(const wire::HttpRequest& request) {
+  Key key;
+  key.text = wire::FindHeader(request.headers, "idempotency-key");
+  if (key.text.empty()) return key;
+  if (key.text.size() > KeyBook::kLongestKey) {
+    return Fail(ErrorCode::kInvalidArgument, "Idempotency-Key: allowed: at most 255 bytes");
+  }
+  key.content =
+      std::hash<std::string>{}(request.method + " " + request.target + "\n" + request.body);
+  key.seen = keys_.Find(key.text, agent_.clock().Now());
+  if (key.seen && key.seen->content != key.content) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "Idempotency-Key: used before with another content, allowed: a new key");
+  }
+  return key;
+}
+
+void Api::Remember(const Key& key, std::uint64_t result) {
+  if (!key.text.empty()) keys_.Remember(key.text, {key.content, result}, agent_.clock().Now());
+}
+
+wire::HttpResponse Api::Usage(const wire::HttpRequest& request) {
+  Result<Key> key = KeyOf(request);
+  if (!key) return ProblemOf(key.error(), 422);
+  Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/false);
+  if (!message) return ProblemOf(message.error());
+  if (key->seen) {
+    return JsonResponse(200, ReceiptJson(ReceiptAgain(agent_.account(), message->amounts), *message,
+                                         /*replayed=*/true, agent_.clock()));
+  }
+  Result<Receipt> receipt =
+      agent_.account().Report(message->amounts, Source::kReported, agent_.clock().Now());
+  if (!receipt) return ProblemOf(receipt.error());
+  Remember(*key);
+  return JsonResponse(200, ReceiptJson(*receipt, *message, /*replayed=*/false, agent_.clock()));
+}
+
+wire::HttpResponse Api::Hold(const wire::HttpRequest& request, const Peer& peer) {
+  Result<Key> key = KeyOf(request);
+  if (!key) return ProblemOf(key.error(), 422);
+  Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/true);
+  if (!message) return ProblemOf(message.error());
+  if (!message->not_charged.empty()) {
+    return ProblemOf(
+        {ErrorCode::kInvalidArgument,
+         "measured by mete, so it cannot be reserved, given: " + message->not_charged.front()});
+  }
+  if (key->seen) {
+    const std::optional<Time> expires = holds_.ExpiryOf(key->seen->result);
+    if (!expires) {
+      return ProblemOf({ErrorCode::kNotFound, "the hold of this Idempotency-Key is over"});
+    }
+    return JsonResponse(201, HoldJson(key->seen->result, *expires, agent_.clock()));
+  }
+  Result<HoldBook::Grant> grant = holds_.Reserve(message->amounts, message->ttl, peer);
+  if (!grant) return ProblemOf(grant.error());
+  Remember(*key, grant->id);
+  return JsonResponse(201, HoldJson(grant->id, grant->expires, agent_.clock()));
+}
+
+wire::HttpResponse Api::Settle(const wire::HttpRequest& request, std::string_view id) {
+  Result<Key> key = KeyOf(request);
+  if (!key) return ProblemOf(key.error(), 422);
+  Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/false);
+  if (!message) return ProblemOf(message.error());
+  const std::optional<Account::HoldId> hold = ParseHoldId(id);
+  if (!hold) {
+    return ProblemOf({ErrorCode::kNotFound, "no such hold, given: " + std::string(id)});
+  }
+  Result<Receipt> receipt = holds_.Settle(*hold, message->amounts);
+  if (!receipt) return ProblemOf(receipt.error());
+  const bool replayed = key->seen.has_value();
+  Remember(*key);
+  return JsonResponse(200, ReceiptJson(*receipt, *message, replayed, agent_.clock()));
+}
+
+wire::HttpResponse Api::ReleaseHold(std::string_view id) {
+  const std::optional<Account::HoldId> hold = ParseHoldId(id);
+  if (!hold) {
+    return ProblemOf({ErrorCode::kNotFound, "no such hold, given: " + std::string(id)});
+  }
+  if (Result<void> released = holds_.Release(*hold); !released) {
+    return ProblemOf(released.error());
+  }
+  return wire::HttpResponse{.status = 204, .headers = {}, .body = {}};
+}
+
+wire::HttpResponse Api::Operate(const wire::HttpRequest& request, std::string_view verb) {
+  if (verb == "usage") {
+    if (request.method != "GET") return WrongMethod("GET");
+    agent_.Measure(kFreshness);
+    return JsonResponse(200, TotalsJson(agent_));
+  }
+  constexpr std::array<std::string_view, 4> kVerbs = {"reset", "suspend", "resume", "terminate"};
+  if (std::ranges::find(kVerbs, verb) == kVerbs.end()) return NotFound(request);
+  if (request.method != "POST") return WrongMethod("POST");
+  if (verb == "terminate") {
+    agent_.End({EndCause::kOperator, std::nullopt});
+    agent_.Reconcile();
+    return Quota(202);
+  }
+  if (agent_.ended()) return ProblemOf({ErrorCode::kInUse, "the agent is being ended"});
+  if (verb == "resume") return Resume(request);
+  const Time now = agent_.clock().Now();
+  verb == "reset" ? agent_.account().Reset(now) : agent_.account().Suspend(now);
+  agent_.Reconcile();
+  if (verb == "suspend" && agent_.state() == State::kRunning) {
+    return ProblemOf({ErrorCode::kSuspendFailed, "the agent does not stand still; tried again"});
+  }
+  return Quota();
+}
+
+wire::HttpResponse Api::Resume(const wire::HttpRequest& request) {
+  Result<bool> override_causes = ReadOverride(request.body);
+  if (!override_causes) return ProblemOf(override_causes.error());
+  if (Result<void> resumed = agent_.account().Resume(*override_causes, agent_.clock().Now());
+      !resumed) {
+    return ProblemOf(resumed.error(), 409);
+  }
+  agent_.Reconcile();
+  return Quota();
+}
+
+wire::HttpResponse Api::ChangeLimits(const wire::HttpRequest& request) {
+  Result<ResourceLimits> limits = ReadLimits(request.body);
+  if (!limits) return ProblemOf(limits.error());
+  if (Result<void> changed = agent_.SetLimits(*limits); !changed) {
+    return ProblemOf(changed.error());
+  }
+  agent_.Reconcile();
+  return Quota();
+}
+
+}  // namespace mete::agent

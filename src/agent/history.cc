@@ -1,0 +1,94 @@
+#include "agent/history.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "mete/units.h"
+
+namespace mete::agent {
+namespace {
+
+// A run that lasts for weeks may violate a limit in every window. The report keeps the first ones
+// and counts the others.
+constexpr std::size_t kMostViolations = 1000;
+constexpr std::size_t kMostActions = 100;
+
+}  // namespace
+
+void History::Add(const std::vector<Event>& events) {
+  for (const Event& event : events) {
+    if (!event.limit) continue;
+    const LimitKind limit = *event.limit;
+    const std::string_view name = InfoOf(limit).name;
+    switch (event.kind) {
+      case EventKind::kViolation: AddViolation(limit, event.used, event.amount, event.time); break;
+      case EventKind::kWarned:
+        AddAction(limit, "warned", event.time);
+        AddNotice(fmt::format("warned: {}: {}", name, UsedOfText(limit, event.used, event.amount)));
+        break;
+      case EventKind::kThrottled:
+        AddAction(limit, "throttled", event.time);
+        AddNotice(
+            fmt::format("throttled: {}: {}", name, UsedOfText(limit, event.used, event.amount)));
+        break;
+      default: break;
+    }
+  }
+}
+
+void History::AddViolation(LimitKind limit, std::int64_t used, std::int64_t amount, Time time) {
+  if (violations_.size() == kMostViolations) {
+    ++dropped_;
+    return;
+  }
+  violations_.push_back({limit, amount, used, time, {}});
+}
+
+void History::AddAction(LimitKind limit, std::string_view what, Time time) {
+  for (auto it = violations_.rbegin(); it != violations_.rend(); ++it) {
+    if (it->limit != limit) continue;
+    if (it->actions.size() < kMostActions) it->actions.push_back({what, time});
+    return;
+  }
+}
+
+std::string AmountText(LimitKind kind, std::int64_t amount) {
+  const LimitInfo& info = InfoOf(kind);
+  if (info.resource == Resource::kMemory || info.resource == Resource::kGpuMemory) {
+    return FormatBytes(amount);
+  }
+  if (kind == LimitKind::kCpu) return FormatNanoDecimal(amount) + " cores";
+  if (info.resource == Resource::kCpu) {
+    // Milliseconds are as fine as anyone reads; the report has the exact figure.
+    return FormatNanoDecimal(amount / 1'000'000 * 1'000'000) + " s";
+  }
+  return info.unit == Unit::kNano ? FormatNanoDecimal(amount) : std::to_string(amount);
+}
+
+std::string UsedOfText(LimitKind kind, std::int64_t used, std::int64_t amount) {
+  return fmt::format("{} of {} used", AmountText(kind, used), AmountText(kind, amount));
+}
+
+std::string RaiseCommand(std::string_view id, LimitKind kind, std::int64_t used,
+                         std::int64_t amount) {
+  const std::int64_t base = std::max<std::int64_t>({used, amount, 1});
+  const std::int64_t doubled = base > kUnlimited / 4 ? kUnlimited / 2 : base * 2;
+  const LimitInfo& info = InfoOf(kind);
+  std::string text;
+  if (info.resource == Resource::kMemory || info.resource == Resource::kGpuMemory) {
+    constexpr std::int64_t kMebi = 1 << 20;
+    text = CanonicalBytes((doubled + kMebi - 1) / kMebi * kMebi);
+  } else if (info.resource == Resource::kCpu) {
+    // Whole seconds are what one types.
+    constexpr std::int64_t kSecond = 1'000'000'000;
+    text = std::to_string(doubled / kSecond + (doubled % kSecond != 0));
+  } else {
+    text = info.unit == Unit::kNano ? FormatNanoDecimal(doubled) : std::to_string(doubled);
+  }
+  std::string flag(info.name);
+  std::ranges::replace(flag, '_', '-');
+  return fmt::format("mete quota set {} --{} {}", id, flag, text);
+}
+
+}  // namespace mete::agent

@@ -1,0 +1,109 @@
+#include "agent/kernel_limits.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "mete/units.h"
+
+namespace mete::agent {
+namespace {
+
+constexpr std::int64_t kLeastHeadroom = 64 << 20;
+
+bool IsFinite(const std::optional<Limit>& limit) { return limit && limit->amount != kUnlimited; }
+
+const Policy& PolicyOf(const PolicySet& policies, Resource resource) {
+  return policies[static_cast<std::size_t>(resource)];
+}
+
+bool OnlyWarns(const Policy& policy) {
+  return policy.mode == EnforcementMode::kWarnOnly || policy.action == QuotaAction::kWarn;
+}
+
+std::int64_t SumOrMax(std::int64_t a, std::int64_t b) {
+  std::int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? kUnlimited - 1 : sum;
+}
+
+Result<void> CheckMinimum(const ResourceLimits& limits, LimitKind kind, std::int64_t least,
+                          std::string_view least_text) {
+  const std::optional<Limit>& limit = limits[kind];
+  if (!limit || limit->amount >= least) return {};
+  return Fail(ErrorCode::kInvalidArgument,
+              std::string(InfoOf(kind).name) +
+                  ": less than the kernel can hold, allowed: at least " + std::string(least_text) +
+                  ", given: " + limit->text);
+}
+
+// An action needs a way to carry it out, however well the usage is known.
+GradeInfo Acting(GradeInfo counted, const Capabilities& host) {
+  for (const GradeInfo* action : {&host.freeze, &host.kill}) {
+    if (action->grade == Grade::kAbsent || action->grade == Grade::kAdvisory) return *action;
+  }
+  return counted;
+}
+
+}  // namespace
+
+std::int64_t MemoryHeadroom(std::int64_t limit) { return std::max(limit / 4, kLeastHeadroom); }
+
+KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& policies,
+                            std::int64_t pids_max) {
+  KernelLimits kernel;
+  kernel.pids_max = pids_max;
+  const std::optional<Limit>& cpu = limits[LimitKind::kCpu];
+  if (IsFinite(cpu) && !OnlyWarns(PolicyOf(policies, Resource::kCpu))) {
+    kernel.cpu_nanocores = cpu->amount;
+  }
+  const std::optional<Limit>& memory = limits[LimitKind::kMemory];
+  const Policy& policy = PolicyOf(policies, Resource::kMemory);
+  if (!IsFinite(memory) || OnlyWarns(policy)) return kernel;
+  if (policy.action == QuotaAction::kSuspend) {
+    // One page above the limit: only there is more used than allowed.
+    kernel.memory_line = SumOrMax(memory->amount, sysconf(_SC_PAGESIZE));
+    kernel.memory_max = SumOrMax(memory->amount, MemoryHeadroom(memory->amount));
+  } else {
+    kernel.memory_max = memory->amount;
+  }
+  return kernel;
+}
+
+Result<void> CheckMinimums(const ResourceLimits& limits) {
+  if (Result<void> cpu = CheckMinimum(limits, LimitKind::kCpu, kMinCpuNanocores, "10m"); !cpu) {
+    return cpu;
+  }
+  return CheckMinimum(limits, LimitKind::kMemory, kMinMemoryBytes, CanonicalBytes(kMinMemoryBytes));
+}
+
+GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host) {
+  switch (kind) {
+    case LimitKind::kCpu: return host.cpu;
+    case LimitKind::kMemory: {
+      if (OnlyWarns(policy)) return {host.memory_usage.grade, "sampled every 100 ms, warns only"};
+      GradeInfo grade = host.memory;
+      if (policy.action == QuotaAction::kSuspend) {
+        grade = Acting(grade, host);
+        if (grade.grade == Grade::kKernel) {
+          grade.how += ", a quarter (at least 64Mi) above the limit; suspended at the limit";
+        }
+      }
+      return grade;
+    }
+    case LimitKind::kCpuSecondsPerHour: {
+      const Grade reading = host.cpu_usage.grade;
+      if (reading == Grade::kAbsent || reading == Grade::kAdvisory) return host.cpu_usage;
+      return Acting({Grade::kSampled, "read when it could be used up, at least 2 ms apart"}, host);
+    }
+    case LimitKind::kGpuMemory:
+    case LimitKind::kTokensPerHour:
+    case LimitKind::kTokensPerDay:
+    case LimitKind::kRequestsPerMinute:
+    case LimitKind::kCostPerDay:
+      return Acting({Grade::kReported, "counted when the agent reports"}, host);
+  }
+  return {};
+}
+
+}  // namespace mete::agent

@@ -1,0 +1,29 @@
+// Which part of an agent's limits the kernel holds, and how well each limit is held here.
+#pragma once
+
+#include <string>
+
+#include "agent/host.h"
+#include "mete/error.h"
+#include "mete/quota.h"
+
+namespace mete::agent {
+
+// With `suspend`, the kernel's own limit lies this far above the agent's, so that the agent is
+// frozen before the kernel kills it: a quarter of the limit, at least 64 MiB. Suspending takes
+// milliseconds, and a program can fill a few MiB in each.
+std::int64_t MemoryHeadroom(std::int64_t limit);
+
+// What the kernel is to hold. Of memory, by the policy's action: terminate holds the limit itself;
+// suspend draws a line there, and holds the limit plus the headroom; warn only samples. `cpu` with
+// warn_only is not held either.
+KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& policies,
+                            std::int64_t pids_max);
+
+// E2071 if a limit is set below the least that the kernel can hold; the text names the minimum.
+Result<void> CheckMinimums(const ResourceLimits& limits);
+
+// How this machine holds a limit.
+GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host);
+
+}  // namespace mete::agent

@@ -1,0 +1,32 @@
+// The bodies that the two sockets take: docs/run.md has the shapes.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mete/error.h"
+#include "mete/quota.h"
+#include "quota/account.h"
+
+namespace mete::agent {
+
+// What a report, a hold or a settlement names.
+struct UsageMessage {
+  Amounts amounts;                       // what is to be counted
+  std::vector<std::string> not_charged;  // fields that mete measures itself (rule 15)
+  std::optional<Duration> ttl;           // holds only
+};
+
+// E2071 for anything that is not an object of known fields with good amounts, and for one that
+// names nothing. `ttl_seconds` is known only where `with_ttl`.
+Result<UsageMessage> ReadUsage(std::string_view body, bool with_ttl);
+
+// {"limits": {NAME: "TEXT" or NUMBER or null}}; E2073 names the field.
+Result<ResourceLimits> ReadLimits(std::string_view body);
+
+// {"override": BOOL}, or nothing at all.
+Result<bool> ReadOverride(std::string_view body);
+
+}  // namespace mete::agent

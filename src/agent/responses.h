@@ -1,0 +1,33 @@
+// What the two sockets answer: docs/run.md has the shapes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "agent/agent.h"
+#include "agent/requests.h"
+#include "mete/error.h"
+#include "quota/account.h"
+#include "wire/http.h"
+
+namespace mete::agent {
+
+// `application/problem+json` with the status of the code's row in docs/errors.md, unless given.
+wire::HttpResponse ProblemOf(const Error& error, int status = 0);
+wire::HttpResponse JsonResponse(int status, std::string body);
+
+std::string QuotaJson(const Agent& agent, std::optional<pid_t> pid);
+std::string QuotaListJson(const Agent& agent, std::optional<pid_t> pid);
+std::string TotalsJson(const Agent& agent);
+std::string ReceiptJson(const Receipt& receipt, const UsageMessage& message, bool replayed,
+                        const Clock& clock);
+std::string HoldJson(std::uint64_t id, Time expires, const Clock& clock);
+
+// "2026-03-01T13:00:00Z", of a boot time as the wall clock stands now.
+std::string TimeText(Time time, const Clock& clock);
+
+// Bytes in MiB, in billionths: what memory_mb means.
+std::int64_t MebiNano(std::int64_t bytes);
+
+}  // namespace mete::agent

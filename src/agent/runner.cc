@@ -1,0 +1,355 @@
+#include "agent/runner.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <optional>
+#include <utility>
+
+#include "agent/api.h"
+#include "agent/console.h"
+#include "agent/guardian.h"
+#include "agent/holds.h"
+#include "agent/kernel_limits.h"
+#include "agent/loop.h"
+#include "agent/runtime_dir.h"
+#include "agent/socket_server.h"
+#include "agent/spawn.h"
+
+namespace mete::agent {
+namespace {
+
+// The operator's socket serves people and scripts.
+constexpr std::size_t kOperatorConnections = 32;
+
+struct SignalMasks {
+  sigset_t program;  // as the caller had it
+  sigset_t watched;
+};
+
+// Blocks everything, so that signals come through the loop and a closed terminal or pipe cannot end
+// the runner before its agent. What the caller had ignored (nohup, a background job) stays ignored.
+SignalMasks TakeSignals() {
+  SignalMasks masks;
+  sigset_t blocked;
+  sigfillset(&blocked);
+  for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&blocked, fault);
+  sigprocmask(SIG_SETMASK, &blocked, &masks.program);
+  // Ignored children would be reaped by the kernel, and their exit status lost.
+  signal(SIGCHLD, SIG_DFL);
+  sigemptyset(&masks.watched);
+  sigaddset(&masks.watched, SIGCHLD);
+  for (int number :
+       {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU}) {
+    struct sigaction current;
+    sigaction(number, nullptr, &current);
+    if (current.sa_handler != SIG_IGN) sigaddset(&masks.watched, number);
+  }
+  return masks;
+}
+
+struct Paths {
+  std::string agent_socket;
+  std::string control_socket;
+};
+
+Result<Paths> MakePaths(const std::string& id) {
+  Result<std::string> dir = MakeRuntimeDir();
+  if (!dir) return std::unexpected(dir.error());
+  Paths paths{AgentSocketPath(*dir, id), ControlSocketPath(*dir, id)};
+  // sun_path of unix(7) holds 108 bytes with the NUL.
+  constexpr std::size_t kLongestPath = 107;
+  const std::size_t longest = std::max(paths.agent_socket.size(), paths.control_socket.size());
+  if (longest > kLongestPath) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--agent: too long for a socket in {}, allowed: {} characters, given: "
+                            "{}",
+                            *dir, kLongestPath + id.size() - longest, id));
+  }
+  return paths;
+}
+
+std::vector<std::string> WordsOf(const std::vector<char*>& argv) {
+  std::vector<std::string> words;
+  for (const char* word : argv) {
+    if (word != nullptr) words.emplace_back(word);
+  }
+  return words;
+}
+
+class Runner {
+ public:
+  Runner(std::unique_ptr<Loop> loop, Agent& agent, Guardian& guardian, bool quiet)
+      : loop_(std::move(loop)),
+        agent_(agent),
+        guardian_(guardian),
+        holds_(*loop_, agent_),
+        api_(agent_, holds_),
+        console_(STDERR_FILENO, quiet) {}
+
+  // Until the main process has ended. The agent may be running when this fails.
+  Result<void> Run(const Paths& paths, const SignalMasks& masks, const std::vector<char*>& argv);
+
+  const std::optional<LeaderEnd>& leader_end() const { return leader_end_; }
+  int exec_errno() const { return exec_errno_; }
+  void PrintNotices();
+
+ private:
+  Result<void> Listen(const Paths& paths);
+  Result<void> Start(const Paths& paths, const SignalMasks& masks, const std::vector<char*>& argv);
+  void OnSignal(const signalfd_siginfo& info);
+  void Interrupt(int number, bool from_terminal);
+  void StopWithTerminal();
+  void Reap();
+  void Redraw();
+  std::optional<Time> NextDeadline() const;
+
+  std::unique_ptr<Loop> loop_;
+  Agent& agent_;
+  Guardian& guardian_;
+  HoldBook holds_;
+  Api api_;
+  Console console_;
+  std::unique_ptr<SocketServer> agent_server_, operator_server_;
+
+  pid_t leader_ = -1;
+  std::optional<LeaderEnd> leader_end_;
+  int exec_errno_ = 0;
+  int interrupts_ = 0;
+  Time drawn_at_;
+  std::int64_t drawn_cpu_ns_ = 0;
+};
+
+Result<void> Runner::Listen(const Paths& paths) {
+  auto for_agent = SocketServer::Listen(
+      *loop_, agent_.clock(), {.path = paths.agent_socket},
+      [this](const auto& request, const Peer& peer) { return api_.AnswerAgent(request, peer); });
+  if (!for_agent) return std::unexpected(for_agent.error());
+  agent_server_ = *std::move(for_agent);
+  auto for_operator = SocketServer::Listen(
+      *loop_, agent_.clock(),
+      {.path = paths.control_socket, .most_connections = kOperatorConnections},
+      [this](const auto& request, const Peer& peer) { return api_.AnswerOperator(request, peer); });
+  if (!for_operator) return std::unexpected(for_operator.error());
+  operator_server_ = *std::move(for_operator);
+  return {};
+}
+
+Result<void> Runner::Start(const Paths& paths, const SignalMasks& masks,
+                           const std::vector<char*>& argv) {
+  if (Result<void> listening = Listen(paths); !listening) return listening;
+  Result<void> added =
+      loop_->AddSignals(masks.watched, [this](const auto& info) { OnSignal(info); });
+  if (!added) return added;
+  const int events = agent_.group().EventsFd();
+  added = loop_->Add(events, EPOLLIN, [this](std::uint32_t) { agent_.OnGroupEvents(); });
+  if (!added) return added;
+  // Orphans of the agent come to this process when their parents end, and are reaped here: whoever
+  // is process 1 may not do it, and dead ones count against the limit of processes.
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  Result<Spawned> spawned = Spawn(
+      agent_.group(),
+      {argv, {"METE_SOCKET=" + paths.agent_socket, "METE_AGENT=" + agent_.id()}, masks.program});
+  if (!spawned) return std::unexpected(spawned.error());
+  exec_errno_ = spawned->exec_errno;
+  if (exec_errno_ != 0) return {};
+  leader_ = spawned->pid;
+  api_.SetLeader(leader_);
+  return {};
+}
+
+Result<void> Runner::Run(const Paths& paths, const SignalMasks& masks,
+                         const std::vector<char*>& argv) {
+  if (Result<void> started = Start(paths, masks, argv); !started) return started;
+  drawn_at_ = agent_.started();
+  while (leader_ > 0 && !leader_end_) {
+    agent_.Reconcile();
+    holds_.Expire();
+    agent_server_->Tend();
+    operator_server_->Tend();
+    PrintNotices();
+    Redraw();
+    if (Result<void> round = loop_->RunOnce(NextDeadline()); !round) return round;
+  }
+  // Where the end of the main process and the reason for it came in one round.
+  agent_.Reconcile();
+  console_.Clear();
+  return {};
+}
+
+std::optional<Time> Runner::NextDeadline() const {
+  std::optional<Time> next = agent_.NextDeadline();
+  for (std::optional<Time> at :
+       {holds_.NextDeadline(), agent_server_->NextDeadline(), operator_server_->NextDeadline()}) {
+    if (at && (!next || *at < *next)) next = at;
+  }
+  if (console_.live()) {
+    const Time redraw = drawn_at_ + Console::kRedraw;
+    next = next ? std::min(*next, redraw) : redraw;
+  }
+  return next;
+}
+
+void Runner::PrintNotices() {
+  for (const std::string& notice : agent_.history().TakeNotices()) console_.PrintNotice(notice);
+}
+
+void Runner::Redraw() {
+  if (!console_.live()) return;
+  const Time now = agent_.clock().Now();
+  const Duration since = now - drawn_at_;
+  if (since < Console::kRedraw) return;
+  agent_.Measure(Console::kRedraw / 2);
+  const std::int64_t cpu = agent_.sample().cpu_ns;
+  const double cores =
+      static_cast<double>(cpu - drawn_cpu_ns_) / static_cast<double>(since.count());
+  drawn_at_ = now;
+  drawn_cpu_ns_ = cpu;
+  console_.Draw(LiveLine(agent_, cores));
+}
+
+void Runner::OnSignal(const signalfd_siginfo& info) {
+  const int number = static_cast<int>(info.ssi_signo);
+  switch (number) {
+    case SIGCHLD: return Reap();
+    case SIGTSTP:
+    case SIGTTIN:
+    case SIGTTOU: return StopWithTerminal();
+    case SIGUSR1:
+    case SIGUSR2:
+      // Not reaped yet, so the number is still its own.
+      if (leader_ > 0 && !leader_end_) kill(leader_, number);
+      return;
+    default: return Interrupt(number, info.ssi_code == SI_KERNEL);
+  }
+}
+
+// The first is the program's, the second starts the end, one more makes it short. A suspended
+// program cannot answer, so there the first one counts as the second.
+void Runner::Interrupt(int number, bool from_terminal) {
+  ++interrupts_;
+  if (agent_.ended()) {
+    agent_.Kill();
+  } else if (interrupts_ > 1 || agent_.state() == State::kSuspended) {
+    agent_.End({EndCause::kSignal, std::nullopt, number});
+  } else if (!from_terminal && leader_ > 0 && !leader_end_) {
+    // The terminal sends to the whole job, of which the program is a part: it has it already.
+    kill(leader_, number);
+  }
+}
+
+// The whole agent stands still while the job is stopped, also what ignores the terminal: nobody
+// would hold it to its budget.
+void Runner::StopWithTerminal() {
+  console_.Clear();
+  agent_.Stop();
+  kill(getpid(), SIGSTOP);
+  agent_.Continue();
+}
+
+void Runner::Reap() {
+  siginfo_t info{};
+  while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0) {
+    if (info.si_pid == leader_) {
+      leader_end_ = LeaderEnd{info.si_code != CLD_EXITED, info.si_status};
+    } else if (info.si_pid == guardian_.pid()) {
+      guardian_.Reaped();
+    }
+    info.si_pid = 0;
+  }
+}
+
+Result<std::unique_ptr<Group>> MakeGroup(Host& host, AgentConfig* config) {
+  const KernelLimits limits = KernelLimitsOf(config->limits, config->policies, config->pids_max);
+  if (!config->id.empty()) return host.Create(config->id, limits);
+  // The number of a process that was killed together with its guardian may have come round.
+  const std::string base = fmt::format("run-{}", getpid());
+  config->id = base;
+  Result<std::unique_ptr<Group>> group = host.Create(config->id, limits);
+  for (int i = 2; i < 100 && !group && group.error().code == ErrorCode::kAlreadyExists; ++i) {
+    config->id = fmt::format("{}-{}", base, i);
+    group = host.Create(config->id, limits);
+  }
+  return group;
+}
+
+}  // namespace
+
+Result<void> CheckNotNested(Host& host) {
+  std::string outer;
+  if (const char* name = std::getenv("METE_AGENT"); name != nullptr) outer = name;
+  if (std::optional<std::string> group = host.GroupOf(getpid())) outer = *group;
+  if (outer.empty()) return {};
+  return Fail(ErrorCode::kNotPermitted,
+              "an agent cannot start a mete run of its own, running inside: " + outer);
+}
+
+Result<void> CheckGrades(const AgentConfig& config, const Capabilities& host) {
+  for (std::size_t i = 0; i < kLimitKindCount; ++i) {
+    const std::optional<Limit>& limit = config.limits.entries[i];
+    if (!limit || limit->amount == kUnlimited) continue;
+    const auto kind = static_cast<LimitKind>(i);
+    const LimitInfo& info = InfoOf(kind);
+    const GradeInfo grade =
+        GradeOf(kind, config.policies[static_cast<std::size_t>(info.resource)], host);
+    if (grade.grade != Grade::kAbsent && grade.grade != Grade::kAdvisory) continue;
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{}: this machine cannot hold it ({}: {}), allowed: without it, or "
+                            "--best-effort, given: {}",
+                            info.name, NameOf(grade.grade), grade.how, limit->text));
+  }
+  return {};
+}
+
+Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
+  if (Result<void> outside = CheckNotNested(host); !outside) {
+    return std::unexpected(outside.error());
+  }
+  if (Result<void> enough = CheckMinimums(config.agent.limits); !enough) {
+    return std::unexpected(enough.error());
+  }
+  const Capabilities capabilities = host.Look();
+  config.agent.watch_memory = capabilities.memory_peak.grade == Grade::kSampled;
+  Result<void> held = CheckGrades(config.agent, capabilities);
+  if (!held && !config.best_effort) return std::unexpected(held.error());
+
+  const SignalMasks masks = TakeSignals();
+  Result<std::unique_ptr<Group>> group = MakeGroup(host, &config.agent);
+  if (!group) return std::unexpected(group.error());
+  const auto undo = [&group](const Error& error) {
+    [[maybe_unused]] Result<void> removed = (*group)->Remove();
+    return std::unexpected(error);
+  };
+  Result<Paths> paths = MakePaths(config.agent.id);
+  if (!paths) return undo(paths.error());
+  Result<Guardian> guardian =
+      Guardian::Start(**group, {paths->agent_socket, paths->control_socket});
+  if (!guardian) return undo(guardian.error());
+  Result<std::unique_ptr<Loop>> loop = Loop::Create();
+  if (!loop) return undo(loop.error());
+
+  Agent agent(std::move(config.agent), *std::move(group), clock);
+  std::optional<Runner> runner;
+  runner.emplace(*std::move(loop), agent, *guardian, config.quiet);
+  const Result<void> ran = runner->Run(*paths, masks, config.argv);
+  const Result<void> finished = agent.Finish();
+  runner->PrintNotices();
+  const Outcome outcome =
+      OutcomeOf(agent.ended(), runner->leader_end(), runner->exec_errno(), agent.config());
+  runner.reset();
+  if (!finished) {
+    guardian->TakeOver();
+    return std::unexpected(finished.error());
+  }
+  guardian->Dismiss();
+  if (!ran) return std::unexpected(ran.error());
+  return MakeReport(agent, capabilities, WordsOf(config.argv), outcome);
+}
+
+}  // namespace mete::agent

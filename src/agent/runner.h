@@ -1,0 +1,34 @@
+// `mete run`: starts a program as an agent, holds it to its budget, reports.
+//
+// One thread. The order: group, guardian, sockets, program, loop until the main process ends; then
+// everything that is left of it is killed, the final reading taken, the group removed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "agent/agent.h"
+#include "agent/host.h"
+#include "agent/report.h"
+#include "mete/error.h"
+
+namespace mete::agent {
+
+struct RunConfig {
+  AgentConfig agent;         // an empty id: "run-PID"
+  std::vector<char*> argv;   // ends with a nullptr
+  bool best_effort = false;  // run although the machine holds a limit badly or not at all
+  bool quiet = false;
+};
+
+// Runs to the end. An error means that mete itself failed; whatever was started is ended.
+// E2078: called from inside an agent. REQUIRES: one thread, no children.
+Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config);
+
+// E2078 inside an agent: by its environment, or by the group that holds this process.
+Result<void> CheckNotNested(Host& host);
+
+// E2071 names the first limit that this machine holds badly or not at all, and why.
+Result<void> CheckGrades(const AgentConfig& config, const Capabilities& host);
+
+}  // namespace mete::agent
