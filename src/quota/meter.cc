@@ -93,7 +93,8 @@ std::optional<Time> Meter::NextChange(Time now) {
   if (window_) return window_->reset_at();
   if (!rate_ || !IsOver()) return std::nullopt;
   const Duration wait = rate_->TimeUntil(limit(), now);
-  if (wait > Time::max() - now) return std::nullopt;
+  const Duration left = now > Time{} ? Time::max() - now : Duration::max();
+  if (wait >= left) return std::nullopt;
   return now + wait;
 }
 
