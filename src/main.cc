@@ -3,12 +3,26 @@
 
 namespace {
 
-constexpr const mete::cli::Command* kCommands[] = {
-    &mete::cli::kRunCommand,      //
-    &mete::cli::kVersionCommand,  //
-    &mete::cli::kHelpCommand,
+using namespace mete::cli;
+
+constexpr const Command* kCommands[] = {
+    // A program on a budget; from inside, what it used.
+    &kRunCommand,
+    &kReportCommand,
+    // From outside: limits and usage, and an operator who acts.
+    &kQuotaGetCommand,
+    &kQuotaListCommand,
+    &kQuotaSetCommand,
+    &kQuotaResetCommand,
+    &kSuspendCommand,
+    &kResumeCommand,
+    &kTerminateCommand,
+    // About this machine and this program.
+    &kDoctorCommand,
+    &kVersionCommand,
+    &kHelpCommand,
 };
 
 }  // namespace
 
-int main(int argc, char** argv) { return mete::cli::Dispatch(kCommands, argc, argv); }
+int main(int argc, char** argv) { return Dispatch(kCommands, argc, argv); }

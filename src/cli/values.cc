@@ -50,6 +50,14 @@ Result<void> CheckNano(const Flag&, std::string_view value) {
   return Checked(ParseNanoDecimal(value));
 }
 
+Result<void> CheckBytes(const Flag&, std::string_view value) {
+  // In MiB with nine places, as HTTP has it, more would pass 64 bits.
+  constexpr std::int64_t kMost = std::int64_t{8} << 50;
+  Result<std::int64_t> bytes = ParseLimitAmount(value, AmountScale::kWhole);
+  if (bytes && *bytes > kMost) return Refuse("at most 8Pi", value);
+  return Checked(bytes);
+}
+
 Result<void> CheckDuration(const Flag&, std::string_view value) {
   return Checked(ParseDuration(value));
 }

@@ -16,6 +16,8 @@ Result<std::int64_t> ParseCount(std::string_view text);
 Result<void> CheckCount(const Flag& flag, std::string_view value);
 // A decimal number >= 0 with at most nine places: "0.25". Its amount: ParseNanoDecimal (units.h).
 Result<void> CheckNano(const Flag& flag, std::string_view value);
+// A number of bytes up to 8Pi, as a quantity: "512Mi".
+Result<void> CheckBytes(const Flag& flag, std::string_view value);
 // "500ms", "2s", "1h30m". Its amount: ParseDuration (units.h).
 Result<void> CheckDuration(const Flag& flag, std::string_view value);
 // One of the words that the flag's `value` lists: "suspend|terminate".

@@ -13,8 +13,6 @@
 namespace mete::wire {
 namespace {
 
-using Instant = std::chrono::steady_clock::time_point;
-
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
@@ -36,16 +34,17 @@ std::unexpected<Error> Failed(std::string_view what, const std::string& path, in
   return Fail(nobody ? ErrorCode::kNotFound : ErrorCode::kSystem, message + ": " + path);
 }
 
-// Bounds the next blocking call; false when the deadline has passed. (For connect, Linux takes the
-// sending time out: it waits while the listener's backlog is full.)
-bool SetTimeout(int fd, int option, Instant deadline) {
-  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
-      deadline - std::chrono::steady_clock::now());
-  if (left.count() <= 0) return false;  // zero would mean: for ever
+// Bounds each call on the socket by itself. A deadline over all of them would have passed when an
+// agent is thawed after a suspension in the middle of its report.
+int SetTimeouts(int fd, std::chrono::milliseconds timeout) {
   timeval time{};
-  time.tv_sec = left.count() / 1'000'000;
-  time.tv_usec = left.count() % 1'000'000;
-  return setsockopt(fd, SOL_SOCKET, option, &time, sizeof time) == 0;
+  time.tv_sec = timeout.count() / 1000;
+  time.tv_usec = timeout.count() % 1000 * 1000;
+  // For connect, Linux takes the one for sending: it waits while the listener's backlog is full.
+  for (int option : {SO_SNDTIMEO, SO_RCVTIMEO}) {
+    if (setsockopt(fd, SOL_SOCKET, option, &time, sizeof time) != 0) return errno;
+  }
+  return 0;
 }
 
 // 0 or an errno.
@@ -67,9 +66,8 @@ int Connect(int fd, const std::string& path) {
   return 0;
 }
 
-int SendAll(int fd, std::string_view bytes, Instant deadline) {
+int SendAll(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
-    if (!SetTimeout(fd, SO_SNDTIMEO, deadline)) return EAGAIN;
     const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0) return errno;
@@ -78,11 +76,10 @@ int SendAll(int fd, std::string_view bytes, Instant deadline) {
   return 0;
 }
 
-Result<HttpResponse> ReadResponse(int fd, const std::string& path, Instant deadline) {
+Result<HttpResponse> ReadResponse(int fd, const std::string& path) {
   ResponseParser parser;
   char bytes[16 * 1024];
   for (;;) {
-    if (!SetTimeout(fd, SO_RCVTIMEO, deadline)) return Failed("cannot read", path, EAGAIN);
     const ssize_t got = recv(fd, bytes, sizeof bytes, 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return Failed("cannot read", path, errno);
@@ -100,11 +97,10 @@ Result<HttpResponse> ReadResponse(int fd, const std::string& path, Instant deadl
 
 Result<HttpResponse> CallUnix(const std::string& socket_path, const HttpRequest& request,
                               std::chrono::milliseconds timeout) {
-  const Instant deadline = std::chrono::steady_clock::now() + timeout;
   Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) return Failed("cannot make a socket", socket_path, errno);
-  if (!SetTimeout(fd.get(), SO_SNDTIMEO, deadline)) {
-    return Failed("cannot connect", socket_path, EAGAIN);
+  if (const int error = SetTimeouts(fd.get(), timeout); error != 0) {
+    return Failed("cannot bound the time", socket_path, error);
   }
   if (const int error = Connect(fd.get(), socket_path); error != 0) {
     return Failed("cannot connect", socket_path, error);
@@ -113,12 +109,12 @@ Result<HttpResponse> CallUnix(const std::string& socket_path, const HttpRequest&
   if (FindHeader(request.headers, "host").empty()) {
     with_host.headers.insert(with_host.headers.begin(), {"host", "mete"});
   }
-  const int error = SendAll(fd.get(), Serialize(with_host, true), deadline);
+  const int error = SendAll(fd.get(), Serialize(with_host, true));
   // A server that refuses the request may answer and close before it has read all of it.
   if (error != 0 && error != EPIPE && error != ECONNRESET) {
     return Failed("cannot send", socket_path, error);
   }
-  return ReadResponse(fd.get(), socket_path, deadline);
+  return ReadResponse(fd.get(), socket_path);
 }
 
 }  // namespace mete::wire

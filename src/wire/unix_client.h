@@ -11,8 +11,8 @@ namespace mete::wire {
 
 // Connects, sends, reads one response, closes; adds Host where the request has none. kNotFound:
 // nobody listens there (no socket, or one whose owner is gone). kSystem: anything else that went
-// wrong, such as permission or time. Both name the socket. The path may be longer than the 107
-// bytes of a socket address.
+// wrong, such as permission, or silence for longer than `timeout` (> 0). Both name the socket. The
+// path may be longer than the 107 bytes of a socket address.
 Result<HttpResponse> CallUnix(const std::string& socket_path, const HttpRequest& request,
                               std::chrono::milliseconds timeout = std::chrono::seconds(10));
 

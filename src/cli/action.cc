@@ -1,0 +1,68 @@
+// `mete suspend`, `resume`, `terminate`: an operator acts on a running agent.
+#include "cli/command.h"
+#include "cli/quota_text.h"
+#include "cli/remote.h"
+
+namespace mete::cli {
+namespace {
+
+constexpr Flag kFlags[] = {{"json", "", "print the agent's quota as JSON"}};
+constexpr Flag kResumeFlags[] = {
+    {"override", "", "also lift the limits that hold it back, until the next window"},
+    {"json", "", "print the agent's quota as JSON"},
+};
+
+int Act(const Flags& flags, std::string_view verb, std::string body = {}) {
+  Result<Target> target = AgentTarget(flags.operands()[0]);
+  if (!target) return PrintError(target.error(), kExitUsage);
+  Result<Reply> reply = Call(*target, "POST", verb, std::move(body));
+  if (!reply) return PrintError(reply.error());
+  Print(flags.Has("json") ? reply->text + "\n"
+                          : target->name + ": " + TextOf(reply->json, "state") + "\n");
+  return kExitOk;
+}
+
+int SuspendCommand(const Flags& flags) { return Act(flags, "/suspend"); }
+int TerminateCommand(const Flags& flags) { return Act(flags, "/terminate"); }
+int ResumeCommand(const Flags& flags) {
+  return Act(flags, "/resume", flags.Has("override") ? "{\"override\":true}" : "");
+}
+
+}  // namespace
+
+extern constinit const Command kSuspendCommand = {
+    .name = "suspend",
+    .operands = "ID",
+    .summary = "Stop a running agent where it stands",
+    .details = {},
+    .flags = kFlags,
+    .min_operands = 1,
+    .max_operands = 1,
+    .main = SuspendCommand,
+};
+
+extern constinit const Command kResumeCommand = {
+    .name = "resume",
+    .operands = "ID",
+    .summary = "Let a suspended agent go on",
+    .details =
+        "While a limit holds it back it stays suspended (E2072): raise that limit\n"
+        "with `mete quota set`, or use --override.\n",
+    .flags = kResumeFlags,
+    .min_operands = 1,
+    .max_operands = 1,
+    .main = ResumeCommand,
+};
+
+extern constinit const Command kTerminateCommand = {
+    .name = "terminate",
+    .operands = "ID",
+    .summary = "End a running agent: SIGTERM, a grace period, then the kill",
+    .details = {},
+    .flags = kFlags,
+    .min_operands = 1,
+    .max_operands = 1,
+    .main = TerminateCommand,
+};
+
+}  // namespace mete::cli

@@ -1,0 +1,136 @@
+// `mete quota`: limits and usage of running agents.
+#include <string>
+
+#include "cli/command.h"
+#include "cli/quota_text.h"
+#include "cli/remote.h"
+#include "cli/values.h"
+#include "mete/quota.h"
+
+namespace mete::cli {
+namespace {
+
+constexpr Flag kReadFlags[] = {{"json", "", "print JSON"}};
+
+constexpr Flag kSetFlags[] = {
+    {"cpu", "CORES", "CPU time per second, like 500m or 2", CheckLimitOrUnlimited},
+    {"memory", "QUANTITY", "bytes, like 256Mi", CheckLimitOrUnlimited},
+    {"gpu-memory", "QUANTITY", "bytes of GPU memory", CheckLimitOrUnlimited},
+    {"tokens-per-hour", "N", "tokens in an hour", CheckLimitOrUnlimited},
+    {"tokens-per-day", "N", "tokens in a day", CheckLimitOrUnlimited},
+    {"requests-per-minute", "N", "requests in a minute", CheckLimitOrUnlimited},
+    {"cost-per-day", "MONEY", "money in a day, like 2.50", CheckLimitOrUnlimited},
+    {"cpu-seconds-per-hour", "S", "seconds of CPU time in an hour", CheckLimitOrUnlimited},
+    {"json", "", "print JSON"},
+};
+
+constexpr std::string_view kWhichAgent =
+    "Without an ID it means the agent that it is called in. `mete quota list`\n"
+    "shows the ids.\n";
+
+int UsageOr(const Error& error) {
+  return PrintError(error, error.code == ErrorCode::kInvalidArgument ? kExitUsage : kExitFailure);
+}
+
+// Asks the agent that the operands name, and prints the quota that comes back.
+int ShowQuota(const Flags& flags, std::string_view method, std::string_view subpath,
+              std::string body) {
+  Result<Target> target = QuotaTarget(flags.operands());
+  if (!target) return UsageOr(target.error());
+  Result<Reply> reply = Call(*target, method, subpath, std::move(body));
+  if (!reply) return PrintError(reply.error());
+  Print(flags.Has("json") ? reply->text + "\n" : QuotaText(reply->json));
+  return kExitOk;
+}
+
+int GetCommand(const Flags& flags) { return ShowQuota(flags, "GET", "", ""); }
+
+int ResetCommand(const Flags& flags) { return ShowQuota(flags, "POST", "/reset", ""); }
+
+int SetCommand(const Flags& flags) {
+  wire::JsonWriter json;
+  json.BeginObject().Key("limits").BeginObject();
+  bool any = false;
+  for (const LimitInfo& info : AllLimits()) {
+    std::string flag(info.name);
+    for (char& c : flag) c = c == '_' ? '-' : c;
+    std::optional<std::string_view> value = flags.Get(flag);
+    if (!value) continue;
+    any = true;
+    json.Key(info.name);
+    *value == "unlimited" ? json.Null() : json.String(*value);
+  }
+  if (!any) {
+    return UsageOr({ErrorCode::kInvalidArgument,
+                    "quota set names no limit, allowed: at least one, like --memory 256Mi"});
+  }
+  return ShowQuota(flags, "PATCH", "", json.EndObject().EndObject().Take());
+}
+
+int ListCommand(const Flags& flags) {
+  std::vector<wire::Json> quotas;
+  std::string text;
+  int status = kExitOk;
+  for (const std::string& id : RunningIds()) {
+    Result<Target> target = AgentTarget(id);
+    if (!target) continue;  // another program's socket: none of ours has such a name
+    Result<Reply> reply = Call(*target, "GET", "", "");
+    if (reply) {
+      text.append(text.empty() ? "" : ",").append(reply->text);
+      quotas.push_back(std::move(reply->json));
+    } else if (reply.error().code != ErrorCode::kNotFound) {
+      status = PrintError(reply.error());
+    }
+  }
+  if (flags.Has("json")) {
+    Print("{\"quotas\":[" + text + "]}\n");
+  } else {
+    Print(quotas.empty() ? "no agents are running\n" : QuotaListText(quotas));
+  }
+  return status;
+}
+
+}  // namespace
+
+extern constinit const Command kQuotaGetCommand = {
+    .name = "quota get",
+    .operands = "[ID]",
+    .summary = "Show the limits and usage of a running agent",
+    .details = kWhichAgent,
+    .flags = kReadFlags,
+    .max_operands = 1,
+    .main = GetCommand,
+};
+
+extern constinit const Command kQuotaListCommand = {
+    .name = "quota list",
+    .operands = {},
+    .summary = "List the running agents of this user",
+    .details = {},
+    .flags = kReadFlags,
+    .main = ListCommand,
+};
+
+extern constinit const Command kQuotaSetCommand = {
+    .name = "quota set",
+    .operands = "[ID]",
+    .summary = "Change limits of a running agent",
+    .details =
+        "Limits that are not named stay; `unlimited` lifts one. Raising a limit\n"
+        "resumes what it suspended. Agents cannot change their own (E2078).\n",
+    .flags = kSetFlags,
+    .max_operands = 1,
+    .main = SetCommand,
+};
+
+extern constinit const Command kQuotaResetCommand = {
+    .name = "quota reset",
+    .operands = "[ID]",
+    .summary = "Begin new windows now, with nothing used",
+    .details = "Lifetime totals stay. Agents cannot reset themselves (E2078).\n",
+    .flags = kReadFlags,
+    .max_operands = 1,
+    .main = ResetCommand,
+};
+
+}  // namespace mete::cli

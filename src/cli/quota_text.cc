@@ -1,0 +1,151 @@
+#include "cli/quota_text.h"
+
+#include "cli/remote.h"
+#include "cli/table.h"
+#include "mete/quota.h"
+#include "mete/units.h"
+
+namespace mete::cli {
+namespace {
+
+using wire::Json;
+using wire::JsonObject;
+
+bool IsTrue(const Json& json, std::string_view name) {
+  const Json* member = json.Find(name);
+  return member != nullptr && member->AsBool() != nullptr && *member->AsBool();
+}
+
+std::vector<Json> Elements(const Json& json, std::string_view name) {
+  const Json* member = json.Find(name);
+  if (member == nullptr || member->AsArray() == nullptr) return {};
+  return *member->AsArray();
+}
+
+JsonObject Members(const Json& json, std::string_view name) {
+  const Json* member = json.Find(name);
+  if (member == nullptr || member->AsObject() == nullptr) return {};
+  return *member->AsObject();
+}
+
+// A number of the window of that limit: bytes for people, else as it came; "-" for none, which is
+// what no limit has.
+std::string AmountText(const Json& window, std::string_view limit, std::string_view name) {
+  const std::string text = TextOf(window, name);
+  if (text.empty()) return "-";
+  const std::optional<LimitKind> kind = FindLimit(limit);
+  const bool bytes = kind == LimitKind::kMemory || kind == LimitKind::kGpuMemory;
+  if (!bytes) return text;
+  Result<std::int64_t> amount = wire::JsonInt(*window.Find(name), name);
+  return amount ? FormatBytes(*amount) : text;
+}
+
+// Seconds to the millisecond: the rest is noise to a reader.
+std::string SecondsText(const Json& usage, std::string_view name) {
+  const std::string text = TextOf(usage, name);
+  const std::size_t point = text.find('.');
+  return (point == text.npos ? text : text.substr(0, point + 4)) + " s";
+}
+
+std::string MebiText(const Json& usage, std::string_view name) {
+  const Json* member = usage.Find(name);
+  if (member == nullptr) return "-";
+  Result<std::int64_t> nano = wire::JsonNano(*member, name);
+  if (!nano) return TextOf(usage, name) + " MiB";
+  constexpr std::int64_t kNano = 1'000'000'000;
+  constexpr std::int64_t kMebi = 1 << 20;
+  return FormatBytes(*nano / kNano * kMebi + *nano % kNano * kMebi / kNano);
+}
+
+std::string CausesText(const Json& quota) {
+  std::string text;
+  for (const Json& cause : Elements(quota, "causes")) {
+    if (const std::string* name = cause.AsString()) {
+      text.append(text.empty() ? "" : ", ").append(*name);
+    }
+  }
+  return text;
+}
+
+std::string StateText(const Json& quota) {
+  std::string text = TextOf(quota, "state");
+  if (IsTrue(quota, "is_throttled")) text += ", throttled";
+  const std::string causes = CausesText(quota);
+  return causes.empty() ? text : text + " (" + causes + ")";
+}
+
+}  // namespace
+
+std::string QuotaText(const Json& quota) {
+  std::string text =
+      TextOf(quota, "scope") + " " + TextOf(quota, "target_id") + ": " + StateText(quota) + "\n\n";
+  std::vector<std::vector<std::string>> rows = {{"LIMIT", "ALLOWED", "USED", "LEFT", "RESETS"}};
+  const std::vector<Json> windows = Elements(quota, "windows");
+  for (const auto& [name, allowed] : Members(quota, "limits")) {
+    const std::string* entered = allowed.AsString();
+    std::vector<std::string> row = {name, entered == nullptr ? "-" : *entered, "-", "-", "-"};
+    for (const Json& window : windows) {
+      if (TextOf(window, "limit") != name) continue;
+      row[2] = AmountText(window, name, "used");
+      row[3] = AmountText(window, name, "remaining");
+      if (std::string at = TextOf(window, "reset_at"); !at.empty()) row[4] = std::move(at);
+    }
+    rows.push_back(std::move(row));
+  }
+  text += rows.size() > 1 ? FormatTable(rows) : "no limits\n";
+
+  const Json* usage = quota.Find("usage");
+  if (usage == nullptr) return text;
+  text += "\nused: CPU " + SecondsText(*usage, "cpu_seconds") + ", memory " +
+          MebiText(*usage, "memory_mb") + " (peak " + MebiText(*usage, "memory_peak_mb") +
+          "), tokens " + TextOf(*usage, "tokens_consumed") + ", requests " +
+          TextOf(*usage, "requests") + ", cost " + TextOf(*usage, "cost") + "\n";
+  return text;
+}
+
+std::string QuotaListText(const std::vector<Json>& quotas) {
+  std::vector<std::vector<std::string>> rows = {
+      {"AGENT", "PID", "CPU", "MEMORY", "TOKENS", "STATE"}};
+  for (const Json& quota : quotas) {
+    const Json* usage = quota.Find("usage");
+    const Json none;
+    if (usage == nullptr) usage = &none;
+    rows.push_back({TextOf(quota, "target_id"), TextOf(quota, "pid"),
+                    SecondsText(*usage, "cpu_seconds"), MebiText(*usage, "memory_mb"),
+                    TextOf(*usage, "tokens_consumed"), StateText(quota)});
+  }
+  return FormatTable(rows);
+}
+
+std::string ReceiptText(const Json& receipt) {
+  std::string text = "recorded:";
+  const char* separator = " ";
+  for (const auto& [name, amount] : Members(receipt, "recorded")) {
+    const wire::JsonNumber* number = amount.AsNumber();
+    text.append(separator).append(name).append(" ").append(number ? number->text : "-");
+    separator = ", ";
+  }
+  if (Members(receipt, "recorded").empty()) text += " nothing";
+  if (IsTrue(receipt, "replayed")) text += " (by the first report with this key)";
+  text += '\n';
+  for (const Json& name : Elements(receipt, "not_charged")) {
+    if (name.AsString() == nullptr) continue;
+    text += "not counted: " + *name.AsString() + ", mete measures it itself\n";
+  }
+  for (const Json& window : Elements(receipt, "limits")) {
+    const std::string name = TextOf(window, "limit");
+    text += name + ": " + AmountText(window, name, "used") + " of " +
+            AmountText(window, name, "amount") + " used, " + AmountText(window, name, "remaining") +
+            " left";
+    if (std::string at = TextOf(window, "reset_at"); !at.empty()) text += ", resets at " + at;
+    text += '\n';
+  }
+  if (IsTrue(receipt, "suspended")) text += "state: suspended\n";
+  if (IsTrue(receipt, "throttled")) text += "state: throttled\n";
+  if (std::string wait = TextOf(receipt, "retry_after_seconds"); !wait.empty()) {
+    text += "the next request fits in " + wait + " s\n";
+  }
+  return text;
+}
+
+}  // namespace mete::cli

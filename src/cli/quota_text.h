@@ -1,0 +1,18 @@
+// What a running agent answers (docs/run.md has the shapes), as people read it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "wire/json.h"
+
+namespace mete::cli {
+
+// A quota: its state, a table of its limits, its usage.
+std::string QuotaText(const wire::Json& quota);
+// One row per quota.
+std::string QuotaListText(const std::vector<wire::Json>& quotas);
+// A receipt: what was recorded, what remains, what follows.
+std::string ReceiptText(const wire::Json& receipt);
+
+}  // namespace mete::cli

@@ -1,0 +1,101 @@
+#include "cli/remote.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "agent/runtime_dir.h"
+#include "base/quote.h"
+#include "cli/values.h"
+#include "wire/unix_client.h"
+
+namespace mete::cli {
+namespace {
+
+// nullptr where it is not set or empty.
+const char* OwnSocket() {
+  const char* socket = std::getenv("METE_SOCKET");
+  return socket != nullptr && *socket != '\0' ? socket : nullptr;
+}
+
+std::string RunningText() {
+  std::string text;
+  for (const std::string& id : RunningIds()) text.append(text.empty() ? "" : ", ").append(id);
+  return text.empty() ? "none is running" : "running: " + text;
+}
+
+// The code that a refusal names; one that this program does not know stands in the text.
+ErrorCode CodeOf(std::string_view name) {
+  for (int number = 2070; number <= 2099; ++number) {
+    const auto code = static_cast<ErrorCode>(number);
+    if (code != ErrorCode::kSystem && name == ErrorCodeName(code)) return code;
+  }
+  return ErrorCode::kSystem;
+}
+
+std::unexpected<Error> Refused(const wire::HttpResponse& response) {
+  Result<wire::Json> problem = wire::ParseJson(response.body);
+  const std::string code = problem ? TextOf(*problem, "code") : "";
+  const std::string detail = problem ? TextOf(*problem, "detail") : "";
+  if (!code.empty() && !detail.empty()) return Fail(CodeOf(code), detail);
+  return Fail(ErrorCode::kSystem,
+              "an answer without a reason, status " + std::to_string(response.status));
+}
+
+}  // namespace
+
+std::vector<std::string> RunningIds() { return agent::ListControlSockets(agent::RuntimeDir()); }
+
+Result<Target> SelfTarget() {
+  const char* socket = OwnSocket();
+  if (socket == nullptr) {
+    return Fail(ErrorCode::kNotFound,
+                "not inside an agent: METE_SOCKET is not set, `mete run` sets it");
+  }
+  return Target{socket, "/v1/self", "this agent"};
+}
+
+Result<Target> AgentTarget(std::string_view id) {
+  if (Result<void> ok = CheckId({}, id); !ok) {
+    return Fail(ErrorCode::kInvalidArgument, "the id " + ok.error().message);
+  }
+  return Target{agent::ControlSocketPath(agent::RuntimeDir(), id),
+                "/v1/quotas/agent/" + std::string(id), std::string(id)};
+}
+
+Result<Target> QuotaTarget(const std::vector<std::string_view>& operands) {
+  if (!operands.empty()) return AgentTarget(operands[0]);
+  if (OwnSocket() != nullptr) return SelfTarget();
+  return Fail(ErrorCode::kInvalidArgument, "which agent? " + RunningText());
+}
+
+Result<Reply> Call(const Target& target, std::string_view method, std::string_view subpath,
+                   std::string body, wire::Headers headers) {
+  wire::HttpRequest request{std::string(method), target.path, std::move(headers), std::move(body)};
+  request.target.append(subpath);
+  if (!request.body.empty()) request.headers.emplace_back("content-type", "application/json");
+  Result<wire::HttpResponse> response = wire::CallUnix(target.socket, request);
+  if (!response) {
+    if (response.error().code != ErrorCode::kNotFound) return std::unexpected(response.error());
+    return Fail(ErrorCode::kNotFound,
+                "no such agent is running: " + Quoted(target.name) + ", " + RunningText());
+  }
+  if (response->status >= 400) return Refused(*response);
+  Reply reply{std::move(response->body), {}};
+  if (!reply.text.empty()) {
+    Result<wire::Json> json = wire::ParseJson(reply.text);
+    if (!json)
+      return Fail(ErrorCode::kSystem, "an answer that is no JSON: " + json.error().message);
+    reply.json = *std::move(json);
+  }
+  return reply;
+}
+
+std::string TextOf(const wire::Json& json, std::string_view name) {
+  const wire::Json* member = json.Find(name);
+  if (member == nullptr) return {};
+  if (const std::string* text = member->AsString()) return *text;
+  if (const wire::JsonNumber* number = member->AsNumber()) return number->text;
+  return {};
+}
+
+}  // namespace mete::cli
