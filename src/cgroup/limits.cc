@@ -1,5 +1,6 @@
 #include "cgroup/limits.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -31,14 +32,16 @@ std::string_view FirstLine(std::string_view text) { return text.substr(0, text.f
 
 // One control file with one value: write, read back, compare.
 Result<void> Put(int dir, const char* file, std::string_view value) {
-  if (int error = WriteAt(dir, file, value)) return Refused(file, value, error);
+  const UniqueFd fd(openat(dir, file, O_RDWR | O_TRUNC | O_CLOEXEC));
+  if (!fd) return Refused(file, value, errno);
+  if (write(fd.get(), value.data(), value.size()) < 0) return Refused(file, value, errno);
   FileBuffer buffer;
-  auto held = ReadAt(dir, file, buffer);
+  auto held = ReadFrom(fd.get(), buffer);
   if (!held) {
     return Fail(ErrorCode::kSystem, fmt::format("{} cannot be read back: asked {}: {}", file, value,
                                                 ErrnoText(held.error())));
   }
-  std::string_view line = FirstLine(*held);
+  const std::string_view line = FirstLine(*held);
   // v1 takes -1 for "no limit" and shows a number of its own.
   const bool lifted = value == "-1" && NumberIn(line).value_or(-1) >= kUnlimitedBytes;
   if (line != value && !lifted) {
@@ -51,10 +54,13 @@ Result<void> Put(int dir, const char* file, std::string_view value) {
 
 bool Exists(int dir, const char* file) { return faccessat(dir, file, F_OK, 0) == 0; }
 
-std::int64_t WholePages(std::int64_t bytes) {
+std::int64_t PageSize() {
   static const std::int64_t page = sysconf(_SC_PAGESIZE);
-  return bytes / page * page;  // the kernel rounds down too; asking for it makes the check exact
+  return page;
 }
+
+// The kernel rounds down too; asking for the result makes the comparison afterwards exact.
+std::int64_t WholePages(std::int64_t bytes) { return bytes / PageSize() * PageSize(); }
 
 // The tightest cpu share above, in quota microseconds per period; v1 names a quota above it EINVAL.
 std::optional<std::int64_t> QuotaAboveUs(const ControlDirs::One& cpu, std::string up) {
@@ -127,17 +133,26 @@ Result<void> WriteMemoryV2(int dir, const KernelLimits& limits, bool fresh) {
 
 Result<void> WriteMemoryV1(int dir, const KernelLimits& limits, bool fresh) {
   if (!limits.memory_max && fresh) return {};
-  const std::string value =
-      limits.memory_max ? fmt::format("{}", WholePages(*limits.memory_max)) : "-1";
   constexpr const char* kMemory = "memory.limit_in_bytes";
   constexpr const char* kWithSwap = "memory.memsw.limit_in_bytes";
+  std::string memory = "-1", with_swap = "-1";
+  if (limits.memory_max) {
+    memory = fmt::format("{}", WholePages(*limits.memory_max));
+    // One page more: with equal limits the outer one is met first, which memory.failcnt does not
+    // count (seen on 6.18: 0 instead of 130).
+    with_swap = fmt::format("{}", WholePages(*limits.memory_max) + PageSize());
+  }
   FileBuffer buffer;
   auto old = ReadAt(dir, kWithSwap, buffer);
-  if (!old) return Put(dir, kMemory, value);  // a kernel that does not count swap
+  if (!old) return Put(dir, kMemory, memory);  // a kernel that does not count swap
   // The kernel refuses a memory limit above that of memory and swap: raise the outer one first.
   const bool raise = !limits.memory_max || *limits.memory_max > NumberIn(*old).value_or(0);
-  if (auto put = Put(dir, raise ? kWithSwap : kMemory, value); !put) return put;
-  return Put(dir, raise ? kMemory : kWithSwap, value);
+  if (raise) {
+    if (auto put = Put(dir, kWithSwap, with_swap); !put) return put;
+    return Put(dir, kMemory, memory);
+  }
+  if (auto put = Put(dir, kMemory, memory); !put) return put;
+  return Put(dir, kWithSwap, with_swap);
 }
 
 Result<void> OutOfRange(const char* field, std::int64_t given, std::int64_t low,

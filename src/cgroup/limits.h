@@ -4,7 +4,7 @@
 // | ----------- | ----------------------------------- | ----------------------------------------- |
 // | cpu         | cpu.max "<quota> 100000"            | cpu.cfs_period_us, cpu.cfs_quota_us       |
 // | memory_max  | memory.max, memory.swap.max 0,      | memory.limit_in_bytes,                    |
-// |             | memory.oom.group 1                  | memory.memsw.limit_in_bytes the same      |
+// |             | memory.oom.group 1                  | memory.memsw.limit_in_bytes + one page    |
 // | memory_line | memory.high                         | none: an event descriptor (events.h)      |
 // | pids        | pids.max                            | pids.max                                  |
 //

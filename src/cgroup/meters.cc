@@ -10,8 +10,7 @@ Meters::Meters(const ControlDirs& dirs)
     : memory_(dirs.memory.version == Version::kV1 ? "memory.usage_in_bytes" : "memory.current"),
       peak_(dirs.memory.version == Version::kV1 ? "memory.max_usage_in_bytes" : "memory.peak"),
       out_of_memory_(dirs.memory.version == Version::kV1 ? "memory.oom_control" : "memory.events"),
-      hits_("memory.failcnt"),
-      swap_hits_("memory.memsw.failcnt") {}
+      hits_("memory.failcnt") {}
 
 void Meters::ReadMemory(const ControlDirs::One& memory, agent::Sample& sample) {
   FileBuffer buffer;
@@ -26,12 +25,8 @@ void Meters::ReadMemory(const ControlDirs::One& memory, agent::Sample& sample) {
     if (events) sample.memory_max_hits = NumberAfter(*events, "max").value_or(0);
     return;
   }
-  // With equal limits on memory and on memory plus swap, v1 counts the hit at the second.
   if (auto text = hits_.Read(memory.dir, buffer)) {
     sample.memory_max_hits = NumberIn(*text).value_or(0);
-  }
-  if (auto text = swap_hits_.Read(memory.dir, buffer)) {
-    sample.memory_max_hits += NumberIn(*text).value_or(0);
   }
 }
 

@@ -21,7 +21,7 @@ class Meters {
   KeptFile cpu_{"cpu.stat"};
   KeptFile group_events_{"cgroup.events"};
   KeptFile pids_{"pids.current"};
-  KeptFile memory_, peak_, out_of_memory_, hits_, swap_hits_;
+  KeptFile memory_, peak_, out_of_memory_, hits_;
   std::int64_t highest_seen_ = 0;  // the peak where the kernel keeps none (v2 before Linux 5.19)
 };
 
