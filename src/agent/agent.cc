@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <ctime>
 
-#include "agent/kernel_limits.h"
 #include "mete/units.h"
 
 namespace mete::agent {
@@ -48,7 +47,11 @@ std::string ClockText(WallTime time) {
 
 std::string EndText(const AgentConfig& config, const EndCause& cause) {
   switch (cause.kind) {
-    case EndCause::kLimit: return std::string(InfoOf(*cause.limit).name) + " is over its limit";
+    case EndCause::kLimit: {
+      const std::optional<Limit>& limit = config.limits[*cause.limit];
+      return fmt::format("over the limit {} = {}", InfoOf(*cause.limit).name,
+                         limit ? limit->text : "0");
+    }
     case EndCause::kMaxSuspend:
       return fmt::format("suspended for {} (--max-suspend)", FormatDuration(*config.max_suspend));
     case EndCause::kOperator: return "by an operator";
@@ -64,9 +67,13 @@ Agent::Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& cloc
       group_(std::move(group)),
       clock_(clock),
       account_(AccountConfigOf(config_), clock.Now()),
-      kernel_(KernelLimitsOf(config_.limits, config_.policies, config_.pids_max)),
+      kernel_(KernelPart(config_.limits)),
       started_(clock.Now()),
       measured_at_(started_) {}
+
+KernelLimits Agent::KernelPart(const ResourceLimits& limits) const {
+  return KernelLimitsOf(limits, config_.policies, config_.pids_max, config_.controllers);
+}
 
 const Policy& Agent::MemoryPolicy() const {
   return config_.policies[static_cast<std::size_t>(Resource::kMemory)];
@@ -82,7 +89,7 @@ Result<void> Agent::SetLimits(const ResourceLimits& limits) {
     if (limits.entries[i]) merged.entries[i] = limits.entries[i];
   }
   Measure();
-  KernelLimits wanted = KernelLimitsOf(merged, config_.policies, config_.pids_max);
+  KernelLimits wanted = KernelPart(merged);
   KernelLimits written = wanted;
   const bool pending = written.memory_max && *written.memory_max < sample_.memory_bytes;
   if (pending) written.memory_max = kernel_.memory_max;
@@ -135,10 +142,15 @@ void Agent::Measure(Duration freshness) {
 }
 
 // Kills for want of memory on the whole machine are counted there too; they are this limit's doing
-// only if it was met.
+// only if the agent was at it. Not every kernel counts the hits (v1 does not where memory and swap
+// have one limit), but the peak of a group that was killed for its limit is that limit, within what
+// the kernel charges in one piece.
 void Agent::CheckKernelKill(const Sample& before) {
   if (sample_.oom_kills <= before.oom_kills || !kernel_.memory_max) return;
-  if (sample_.memory_max_hits == 0) return;
+  constexpr std::int64_t kOnePiece = 2 << 20;  // a huge page
+  const bool met =
+      sample_.memory_max_hits > 0 || sample_.memory_peak_bytes >= *kernel_.memory_max - kOnePiece;
+  if (!met) return;
   const Time now = clock_.Now();
   const Limit& limit = *config_.limits[LimitKind::kMemory];
   if (before.oom_kills == 0) {
@@ -250,10 +262,10 @@ void Agent::NoteCauses(std::string_view what) {
 }
 
 bool Agent::MustMeasure() const {
-  return config_.watch_memory || kernel_pending_ ||
-         (config_.limits[LimitKind::kMemory] &&
-          config_.limits[LimitKind::kMemory]->amount != kUnlimited &&
-          MemoryPolicy().action != QuotaAction::kTerminate);
+  if (config_.watch_memory || kernel_pending_) return true;
+  const std::optional<Limit>& memory = config_.limits[LimitKind::kMemory];
+  if (!memory || memory->amount == kUnlimited) return false;
+  return !kernel_.memory_max || MemoryPolicy().action != QuotaAction::kTerminate;
 }
 
 std::optional<Time> Agent::MeasureAt() const {

@@ -16,6 +16,7 @@
 
 #include "agent/history.h"
 #include "agent/host.h"
+#include "agent/kernel_limits.h"
 #include "agent/reconcile.h"
 #include "mete/clock.h"
 #include "quota/account.h"
@@ -27,6 +28,7 @@ struct AgentConfig {
   ResourceLimits limits;  // as entered; `cpu` is the kernel's alone (rule 5)
   PolicySet policies;
   std::int64_t pids_max = 4096;
+  Controllers controllers;
   Duration grace = std::chrono::seconds(5);  // between SIGTERM and the kill
   std::optional<Duration> max_suspend;       // ends an agent that is suspended that long
   unsigned cores = 1;                        // of this machine: how fast CPU time can be used
@@ -100,6 +102,7 @@ class Agent {
   Result<void> KillAll();
   void NoteCauses(std::string_view what);
   void ApplyPendingMemory();
+  KernelLimits KernelPart(const ResourceLimits& limits) const;
   bool MustMeasure() const;
   std::optional<Time> MeasureAt() const;
   const Policy& MemoryPolicy() const;

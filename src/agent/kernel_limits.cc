@@ -50,16 +50,16 @@ GradeInfo Acting(GradeInfo counted, const Capabilities& host) {
 std::int64_t MemoryHeadroom(std::int64_t limit) { return std::max(limit / 4, kLeastHeadroom); }
 
 KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& policies,
-                            std::int64_t pids_max) {
+                            std::int64_t pids_max, Controllers controllers) {
   KernelLimits kernel;
   kernel.pids_max = pids_max;
   const std::optional<Limit>& cpu = limits[LimitKind::kCpu];
-  if (IsFinite(cpu) && !OnlyWarns(PolicyOf(policies, Resource::kCpu))) {
+  if (controllers.cpu && IsFinite(cpu) && !OnlyWarns(PolicyOf(policies, Resource::kCpu))) {
     kernel.cpu_nanocores = cpu->amount;
   }
   const std::optional<Limit>& memory = limits[LimitKind::kMemory];
   const Policy& policy = PolicyOf(policies, Resource::kMemory);
-  if (!IsFinite(memory) || OnlyWarns(policy)) return kernel;
+  if (!controllers.memory || !IsFinite(memory) || OnlyWarns(policy)) return kernel;
   if (policy.action == QuotaAction::kSuspend) {
     // One page above the limit: only there is more used than allowed.
     kernel.memory_line = SumOrMax(memory->amount, sysconf(_SC_PAGESIZE));

@@ -14,11 +14,17 @@ namespace mete::agent {
 // milliseconds, and a program can fill a few MiB in each.
 std::int64_t MemoryHeadroom(std::int64_t limit);
 
+// Which controllers there are to hold a limit; without one it is only sampled (--best-effort).
+struct Controllers {
+  bool cpu = true;
+  bool memory = true;
+};
+
 // What the kernel is to hold. Of memory, by the policy's action: terminate holds the limit itself;
 // suspend draws a line there, and holds the limit plus the headroom; warn only samples. `cpu` with
 // warn_only is not held either.
 KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& policies,
-                            std::int64_t pids_max);
+                            std::int64_t pids_max, Controllers controllers = {});
 
 // E2071 if a limit is set below the least that the kernel can hold; the text names the minimum.
 Result<void> CheckMinimums(const ResourceLimits& limits);

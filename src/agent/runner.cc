@@ -266,7 +266,8 @@ void Runner::Reap() {
 }
 
 Result<std::unique_ptr<Group>> MakeGroup(Host& host, AgentConfig* config) {
-  const KernelLimits limits = KernelLimitsOf(config->limits, config->policies, config->pids_max);
+  const KernelLimits limits =
+      KernelLimitsOf(config->limits, config->policies, config->pids_max, config->controllers);
   if (!config->id.empty()) return host.Create(config->id, limits);
   // The number of a process that was killed together with its guardian may have come round.
   const std::string base = fmt::format("run-{}", getpid());
@@ -318,6 +319,8 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   config.agent.watch_memory = capabilities.memory_peak.grade == Grade::kSampled;
   Result<void> held = CheckGrades(config.agent, capabilities);
   if (!held && !config.best_effort) return std::unexpected(held.error());
+  config.agent.controllers = {.cpu = capabilities.cpu.grade == Grade::kKernel,
+                              .memory = capabilities.memory.grade == Grade::kKernel};
 
   const SignalMasks masks = TakeSignals();
   Result<std::unique_ptr<Group>> group = MakeGroup(host, &config.agent);
