@@ -28,7 +28,7 @@ Result<Receipt> Account::Report(const Amounts& amounts, Source source, Time now)
     state_->ForEachLineOf(resource, [&](State::Line& line) {
       line.meter.Record(amount, now);
       // Nothing used is no charge; a level that stays above its limit is one each time it is seen.
-      state_->Look(line, amount > 0 || IsLevel(line.meter.info()), grace, now);
+      state_->Look(line, amount > 0, grace, now);
     });
     state_->CountLifetime(resource, amount);
   }

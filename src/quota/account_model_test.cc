@@ -268,7 +268,7 @@ class Model {
       if (hold != nullptr && amount > share && one.set && !std::exchange(told, true)) {
         Event("settled_above_hold " + one.name() + " " + Shown(one, amount - share));
       }
-      Looked(one, amount > 0 || (level && hold == nullptr), grace);
+      Looked(one, amount > 0, grace);
     }
     if (!level) lifetime_[resource] += amount;
   }

@@ -526,7 +526,9 @@ TEST(Account, NextDeadlineIsTheNextWindowOrTheEndOfAnExceededRate) {
 TEST(Account, ATimeInThePastCountsAsTheLastOne) {
   Account account(ConfigOf("tokens_per_hour=10"), Time(hours(5)));
   ASSERT_TRUE(account.Report(AmountsOf("tokens=9"), Source::kReported, Time{}).has_value());
-  ASSERT_EQ(account.TakeEvents().size(), 1u);
+  const std::vector<Event> events = account.TakeEvents();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].time, Time(hours(5)));
   EXPECT_EQ(account.usage()[0].used, 9);
   EXPECT_EQ(account.NextDeadline(), Time(hours(6)));
 }
