@@ -10,22 +10,10 @@
 #include <cstring>
 #include <utility>
 
+#include "base/unique_fd.h"
+
 namespace mete::wire {
 namespace {
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::unexpected<Error> Failed(std::string_view what, const std::string& path, int error) {
   std::string message(what);
@@ -52,11 +40,11 @@ int Connect(int fd, const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::string name = path;
-  Descriptor target(path.size() < sizeof address.sun_path ? -1
-                                                          : open(path.c_str(), O_PATH | O_CLOEXEC));
+  UniqueFd target(path.size() < sizeof address.sun_path ? -1
+                                                        : open(path.c_str(), O_PATH | O_CLOEXEC));
   // An address holds 107 bytes and paths are longer; a descriptor of the socket has a short name.
   if (path.size() >= sizeof address.sun_path) {
-    if (target.get() < 0) return errno;
+    if (!target) return errno;
     name = "/proc/self/fd/" + std::to_string(target.get());
   }
   std::memcpy(address.sun_path, name.c_str(), name.size() + 1);
@@ -97,8 +85,8 @@ Result<HttpResponse> ReadResponse(int fd, const std::string& path) {
 
 Result<HttpResponse> CallUnix(const std::string& socket_path, const HttpRequest& request,
                               std::chrono::milliseconds timeout) {
-  Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (fd.get() < 0) return Failed("cannot make a socket", socket_path, errno);
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd) return Failed("cannot make a socket", socket_path, errno);
   if (const int error = SetTimeouts(fd.get(), timeout); error != 0) {
     return Failed("cannot bound the time", socket_path, error);
   }
