@@ -94,7 +94,7 @@ struct Receipt {
   bool throttled = false;
   bool action_pending = false;  // this report made the policies want something new
   Amounts above_hold;           // Settle: the part of `recorded` that no hold covered
-  Duration retry_after{0};      // rates: how long until the next request fits
+  Duration retry_after{0};      // rates: until the next request fits; 0 if none ever will
 };
 
 struct AccountConfig {

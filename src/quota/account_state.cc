@@ -195,7 +195,8 @@ Receipt Account::State::MakeReceipt(const Amounts& recorded, const Wants& before
     if (!recorded[info.resource] || !config.limits[info.kind]) continue;
     receipt.limits.push_back(UsageOf(info.kind));
     if (info.counting == Counting::kRate) {
-      receipt.retry_after = lines[Index(info.kind)]->meter.UntilNext(when);
+      const Duration wait = lines[Index(info.kind)]->meter.UntilNext(when);
+      receipt.retry_after = wait == RateLimit::kNever ? Duration(0) : wait;
     }
   }
   const Wants after = wants();

@@ -509,6 +509,18 @@ TEST(Account, Rule16AReportedRateIsHeldByItsPolicyUntilItHasDrained) {
        });
 }
 
+TEST(Account, Rule16ARateOfZeroNeverDrains) {
+  const auto account = Play(
+      With("requests_per_minute=0", kHard, kSuspend),
+      {
+          {"0s", "report requests=0", "requests_per_minute 0/0"},
+          {"0s", "report requests=1", "requests_per_minute 1/0 pending",
+           "violation requests_per_minute; suspended requests_per_minute", "requests_per_minute"},
+          {"99h", "advance", "ok", "", "requests_per_minute"},
+      });
+  EXPECT_FALSE(account->NextDeadline().has_value());
+}
+
 TEST(Account, NextDeadlineIsTheNextWindowOrTheEndOfAnExceededRate) {
   Account account(With("requests_per_minute=7 tokens_per_hour=10", kHard, kThrottle), Time{});
   EXPECT_EQ(account.NextDeadline(), Time(hours(1)));
