@@ -4,8 +4,8 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <ctime>
 
+#include "agent/time_text.h"
 #include "mete/units.h"
 
 namespace mete::agent {
@@ -35,14 +35,6 @@ AccountConfig AccountConfigOf(const AgentConfig& config) {
   account.limits = Counted(config.limits);
   account.policies = config.policies;
   return account;
-}
-
-std::string ClockText(WallTime time) {
-  const std::time_t whole = std::chrono::system_clock::to_time_t(
-      std::chrono::floor<std::chrono::system_clock::duration>(time));
-  std::tm utc{};
-  gmtime_r(&whole, &utc);
-  return fmt::format("{:02}:{:02}:{:02} UTC", utc.tm_hour, utc.tm_min, utc.tm_sec);
 }
 
 std::string EndText(const AgentConfig& config, const EndCause& cause) {
@@ -219,6 +211,7 @@ Result<void> Agent::Thaw() {
   state_ = State::kRunning;
   const Duration held = clock_.Now() - *suspended_since_;
   suspended_since_.reset();
+  history_.AddResumed(clock_.Now());
   history_.AddNotice("resumed after " + FormatDuration(std::chrono::floor<milliseconds>(held)));
   return {};
 }
@@ -339,7 +332,7 @@ std::string Agent::SuspensionText() const {
   }
   if (why.empty()) return {};
   if (until) {
-    why += fmt::format("; until {} (in {})", ClockText(clock_.WallNow() + (*until - now)),
+    why += fmt::format("; until {} (in {})", TimeOfDayText(*until, clock_),
                        FormatDuration(std::chrono::ceil<seconds>(*until - now)));
   }
   return why + (until ? ", or at once with: " : "; to go on: ") + command;

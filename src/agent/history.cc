@@ -53,6 +53,14 @@ void History::AddAction(LimitKind limit, std::string_view what, Time time) {
   }
 }
 
+void History::AddResumed(Time time) {
+  for (Violation& violation : violations_) {
+    std::vector<ActionTaken>& actions = violation.actions;
+    if (actions.empty() || actions.back().what != "suspended") continue;
+    if (actions.size() < kMostActions) actions.push_back({"resumed", time});
+  }
+}
+
 std::string AmountText(LimitKind kind, std::int64_t amount) {
   const LimitInfo& info = InfoOf(kind);
   if (info.resource == Resource::kMemory || info.resource == Resource::kGpuMemory) {

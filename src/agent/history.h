@@ -37,6 +37,9 @@ class History {
   // Notes it under the latest violation of the limit; without one, nowhere.
   void AddAction(LimitKind limit, std::string_view what, Time time);
 
+  // Notes "resumed" under each violation whose last action was to suspend.
+  void AddResumed(Time time);
+
   void AddNotice(std::string text) { notices_.push_back(std::move(text)); }
 
   // The lines since the last call, in order.

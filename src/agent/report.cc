@@ -9,6 +9,7 @@
 #include "agent/kernel_limits.h"
 #include "agent/responses.h"
 #include "agent/spawn.h"
+#include "agent/time_text.h"
 #include "mete/units.h"
 #include "wire/json.h"
 

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ctime>
 
+#include "agent/time_text.h"
 #include "agent/usage_fields.h"
 #include "wire/json.h"
 
@@ -212,17 +212,6 @@ std::string HoldJson(std::uint64_t id, Time expires, const Clock& clock) {
   JsonWriter json;
   json.BeginObject().Field("hold_id", std::to_string(id));
   return json.Field("expires_at", TimeText(expires, clock)).EndObject().Take();
-}
-
-std::string TimeText(Time time, const Clock& clock) {
-  const WallTime wall = clock.WallNow() + (time - clock.Now());
-  // Up, so that what is due at that second has come by then.
-  const std::time_t whole =
-      std::chrono::ceil<std::chrono::seconds>(wall).time_since_epoch().count();
-  std::tm utc{};
-  gmtime_r(&whole, &utc);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", utc.tm_year + 1900, utc.tm_mon + 1,
-                     utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec);
 }
 
 std::int64_t MebiNano(std::int64_t bytes) {

@@ -24,9 +24,6 @@ std::string ReceiptJson(const Receipt& receipt, const UsageMessage& message, boo
                         const Clock& clock);
 std::string HoldJson(std::uint64_t id, Time expires, const Clock& clock);
 
-// "2026-03-01T13:00:00Z", of a boot time as the wall clock stands now.
-std::string TimeText(Time time, const Clock& clock);
-
 // Bytes in MiB, in billionths: what memory_mb means.
 std::int64_t MebiNano(std::int64_t bytes);
 
