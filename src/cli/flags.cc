@@ -57,9 +57,11 @@ std::string_view NearestName(std::string_view given, std::span<const std::string
   std::string_view best;
   std::size_t best_cost = SIZE_MAX;
   for (std::string_view name : names) {
-    const bool prefix = given.size() >= 3 && (name.starts_with(given) || given.starts_with(name));
-    const std::size_t cost = prefix ? 1 : EditDistance(given, name);
-    const std::size_t allowed = prefix ? 1 : name.size() > 4 ? 2 : 1;
+    const std::size_t slips = EditDistance(given, name);
+    const bool abbreviated = given.size() >= 3 && name.starts_with(given);
+    // An abbreviation is the weaker guess: it counts as more than any allowed slips.
+    const std::size_t allowed = abbreviated ? 3 : name.size() > 4 ? 2 : 1;
+    const std::size_t cost = abbreviated ? std::min<std::size_t>(slips, 3) : slips;
     if (cost <= allowed && cost < best_cost) best = name, best_cost = cost;
   }
   return best;

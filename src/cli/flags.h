@@ -66,7 +66,7 @@ class Flags {
 };
 
 // Of these names the one that was probably meant, or empty: at most two slips of the keyboard
-// (one in short names), or one name begins with the other.
+// (one in short names), or an abbreviation of three letters or more.
 std::string_view NearestName(std::string_view given, std::span<const std::string_view> names);
 
 }  // namespace mete::cli

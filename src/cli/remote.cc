@@ -51,7 +51,7 @@ Result<Target> SelfTarget() {
     return Fail(ErrorCode::kNotFound,
                 "not inside an agent: METE_SOCKET is not set, `mete run` sets it");
   }
-  return Target{socket, "/v1/self", "this agent"};
+  return Target{socket, "/v1/self", ""};
 }
 
 Result<Target> AgentTarget(std::string_view id) {
@@ -76,6 +76,11 @@ Result<Reply> Call(const Target& target, std::string_view method, std::string_vi
   Result<wire::HttpResponse> response = wire::CallUnix(target.socket, request);
   if (!response) {
     if (response.error().code != ErrorCode::kNotFound) return std::unexpected(response.error());
+    if (target.name.empty()) {
+      return Fail(
+          ErrorCode::kNotFound,
+          "the `mete run` around this program is gone: METE_SOCKET is " + Quoted(target.socket));
+    }
     return Fail(ErrorCode::kNotFound,
                 "no such agent is running: " + Quoted(target.name) + ", " + RunningText());
   }
