@@ -25,6 +25,9 @@ namespace mete {
 // text it came from. Kubernetes caps binary amounts beyond that silently; mete refuses them.
 class Quantity {
  public:
+  // The three ways to write a suffix: k, Ki and e3.
+  enum class Family : std::uint8_t { kDecimal, kBinary, kExponent };
+
   // Zero, entered as "0".
   Quantity() = default;
 
@@ -59,13 +62,8 @@ class Quantity {
     return a.nano_ <=> b.nano_;
   }
 
-  // For Parse alone, which builds the result in place.
-  class Parsed;
-  Quantity(const Parsed& parsed, std::string_view text);
-
  private:
   __extension__ using Int128 = __int128;
-  enum class Family : std::uint8_t { kDecimal, kBinary, kExponent };
 
   // Whole units times 10^9: at most 2^93, so 64 bits would not do.
   Int128 nano_ = 0;

@@ -1,9 +1,9 @@
-// Reading quantities.
+// Reading quantities, and printing them canonically.
 //
-// One pass: digits into a 64-bit mantissa, the suffix as a power of ten or a shift, then one
-// multiplication into 128 bits. That covers what people write (up to 19 digits, and up to nine
-// decimal places before a binary suffix). Anything longer goes to SlowAmount, which is exact for
-// any length. What is wrong with a refused text is found out afterwards, in quantity_refusal.cc.
+// One pass: digits into a 64-bit mantissa, the suffix as a power of ten and a shift, then one
+// multiplication into 128 bits. That covers what people write: up to 19 digits, exact in
+// billionths, below 10^10 times a suffix. All else goes to SlowAmount, which is exact for any
+// length. What is wrong with a refused text is found out afterwards, in quantity_refusal.cc.
 #include <array>
 #include <cstddef>
 #include <limits>
@@ -18,6 +18,7 @@ namespace {
 __extension__ using Int128 = __int128;
 __extension__ using UInt128 = unsigned __int128;
 
+constexpr std::int64_t kNanoPlaces = 9;
 constexpr std::uint64_t kNanoPerUnit = 1'000'000'000;
 constexpr std::uint64_t kMaxUnits = std::numeric_limits<std::int64_t>::max();
 constexpr UInt128 kMaxNano = UInt128{kMaxUnits} * kNanoPerUnit;
@@ -31,73 +32,81 @@ constexpr auto kPowersOfTen = [] {
   return powers;
 }();
 
-// What a suffix letter means alone (a power of ten) and before an i (a power of two). Zero in both
-// fields is "nothing", so the power of ten is kept with an offset.
+// What a letter means alone, as a power of ten of nano, and before an i, as a power of two.
 struct Letter {
-  static constexpr int kOffset = 16;
-  std::uint8_t decimal;
-  std::uint8_t binary;
+  std::uint8_t power;
+  bool alone;  // may stand alone; n has power 0, so that cannot tell
+  std::uint8_t shift;
 };
 constexpr auto kLetters = [] {
   std::array<Letter, 256> letters{};
-  const auto set = [&letters](char c, int decimal, std::uint8_t binary) {
-    letters[static_cast<unsigned char>(c)] = {static_cast<std::uint8_t>(decimal + Letter::kOffset),
-                                              binary};
+  const auto set = [&letters](char c, std::uint8_t power, bool alone, std::uint8_t shift) {
+    letters[static_cast<unsigned char>(c)] = {power, alone, shift};
   };
-  set('n', -9, 0), set('u', -6, 0), set('m', -3, 0), set('k', 3, 0);
-  set('M', 6, 20), set('G', 9, 30), set('T', 12, 40), set('P', 15, 50), set('E', 18, 60);
-  letters['K'].binary = 10;
+  set('n', 0, true, 0), set('u', 3, true, 0), set('m', 6, true, 0), set('k', 12, true, 0);
+  set('K', 0, false, 10), set('M', 15, true, 20), set('G', 18, true, 30);
+  set('T', 21, true, 40), set('P', 24, true, 50), set('E', 27, true, 60);
   return letters;
 }();
 
 bool IsDigit(char c) { return static_cast<unsigned char>(c - '0') < 10; }
 std::uint64_t DigitOf(char c) { return static_cast<std::uint64_t>(c - '0'); }
 
-struct Scanned {
-  std::string_view whole;      // digits before the point
-  std::string_view fraction;   // digits after it
-  std::uint64_t mantissa = 0;  // of both; meaningless beyond kFastDigits of them
-  std::int64_t exponent = 0;   // power of ten
-  unsigned shift = 0;          // power of two
+// The digits of a number, with at most one point among them.
+struct Number {
+  std::uint64_t mantissa = 0;  // meaningless beyond kFastDigits digits
+  std::size_t digits = 0;
+  std::size_t places = 0;  // digits after the point
+  std::size_t length = 0;  // bytes, with the point
 };
 
-// Exact for any number of digits. Decimal places are held in limbs of nine digits, so that the
-// first limb is the billionths and the rest decides the rounding.
+Number ReadNumber(const char* const start, const char* const end) {
+  const char* at = start;
+  Number number;
+  for (; at != end && IsDigit(*at); ++at) number.mantissa = number.mantissa * 10 + DigitOf(*at);
+  number.digits = static_cast<std::size_t>(at - start);
+  if (at != end && *at == '.') {
+    const char* const point = at++;
+    for (; at != end && IsDigit(*at); ++at) number.mantissa = number.mantissa * 10 + DigitOf(*at);
+    number.places = static_cast<std::size_t>(at - point - 1);
+    number.digits += number.places;
+  }
+  number.length = static_cast<std::size_t>(at - start);
+  return number;
+}
+
+// Exact for any number of digits, the first of which counts 10^power units. Decimal places are
+// held in limbs of nine digits, so that the first limb is the billionths and the rest decides the
+// rounding.
 //
 // Eight limbs are enough: with a suffix of 2^60 the amounts that are whole billionths are multiples
 // of 10^-69 before it, so of digits beyond 72 places only "is any not zero" matters.
-bool SlowAmount(const Scanned& scanned, UInt128* nano) {
+bool SlowAmount(std::string_view number, std::int64_t first, unsigned shift, UInt128* nano) {
   constexpr std::int64_t kLimbs = 8;
   constexpr std::int64_t kLimbDigits = 9;
   std::array<std::uint64_t, kLimbs> limbs{};
   std::uint64_t units = 0;
   bool beyond = false;
 
-  std::int64_t weight = static_cast<std::int64_t>(scanned.whole.size()) + scanned.exponent - 1;
-  for (const std::string_view part : {scanned.whole, scanned.fraction}) {
-    for (const char c : part) {
-      const std::int64_t place = -weight - 1;
-      if (c == '0') {
-        // Counts for nothing at any place.
-      } else if (weight >= kFastDigits) {
-        return false;
-      } else if (weight >= 0) {
-        const std::uint64_t power = kPowersOfTen[static_cast<std::size_t>(weight)];
-        std::uint64_t added = 0;
-        if (__builtin_mul_overflow(DigitOf(c), power, &added)) return false;
-        if (__builtin_add_overflow(units, added, &units)) return false;
-      } else if (place < kLimbs * kLimbDigits) {
-        const std::int64_t power = kLimbDigits - 1 - place % kLimbDigits;
-        limbs[static_cast<std::size_t>(place / kLimbDigits)] +=
-            DigitOf(c) * kPowersOfTen[static_cast<std::size_t>(power)];
-      } else {
-        beyond = true;
-      }
-      --weight;
+  for (const char c : number) {
+    if (c == '.') continue;
+    const std::int64_t power = first--;
+    if (c == '0') continue;
+    if (power >= kFastDigits) return false;
+    if (power >= 0) {
+      std::uint64_t added = kPowersOfTen[static_cast<std::size_t>(power)];
+      if (__builtin_mul_overflow(added, DigitOf(c), &added)) return false;
+      if (__builtin_add_overflow(units, added, &units)) return false;
+    } else if (const std::int64_t place = -power - 1; place < kLimbs * kLimbDigits) {
+      const std::int64_t within = kLimbDigits - 1 - place % kLimbDigits;
+      limbs[static_cast<std::size_t>(place / kLimbDigits)] +=
+          DigitOf(c) * kPowersOfTen[static_cast<std::size_t>(within)];
+    } else {
+      beyond = true;
     }
   }
 
-  for (unsigned shifted = 0; shifted < scanned.shift; shifted += 10) {
+  for (unsigned shifted = 0; shifted < shift; shifted += 10) {
     std::uint64_t carry = 0;
     for (std::size_t i = kLimbs; i-- > 0;) {
       const std::uint64_t limb = limbs[i] * 1024 + carry;
@@ -111,41 +120,6 @@ bool SlowAmount(const Scanned& scanned, UInt128* nano) {
   for (std::size_t i = 1; i < kLimbs; ++i) beyond |= limbs[i] != 0;
   *nano = UInt128{units} * kNanoPerUnit + limbs[0] + (beyond ? 1 : 0);
   return *nano <= kMaxNano;
-}
-
-bool DecimalAmount(std::uint64_t mantissa, std::int64_t exponent, UInt128* nano) {
-  if (exponent >= 0) {
-    if (exponent > 18) return mantissa == 0;
-    std::uint64_t units = 0;
-    if (__builtin_mul_overflow(mantissa, kPowersOfTen[static_cast<std::size_t>(exponent)], &units))
-      return false;
-    *nano = UInt128{units} * kNanoPerUnit;
-    return units <= kMaxUnits;
-  }
-  if (exponent >= -9) {
-    *nano = UInt128{mantissa} * kPowersOfTen[static_cast<std::size_t>(exponent + 9)];
-    return true;  // below 10^19 * 10^8
-  }
-  if (exponent < -9 - kFastDigits) {
-    *nano = mantissa == 0 ? 0 : 1;
-    return true;
-  }
-  const std::uint64_t divisor = kPowersOfTen[static_cast<std::size_t>(-9 - exponent)];
-  *nano = mantissa / divisor + (mantissa % divisor != 0 ? 1 : 0);
-  return true;
-}
-
-bool AmountOf(const Scanned& scanned, UInt128* nano) {
-  const std::size_t places = scanned.fraction.size();
-  if (scanned.whole.size() + places > kFastDigits) return SlowAmount(scanned, nano);
-  if (scanned.shift == 0) {
-    return DecimalAmount(scanned.mantissa, scanned.exponent - static_cast<std::int64_t>(places),
-                         nano);
-  }
-  if (places > 9) return SlowAmount(scanned, nano);
-  const UInt128 before = UInt128{scanned.mantissa} * kPowersOfTen[9 - places];
-  *nano = before << scanned.shift;
-  return before <= kMaxNano >> scanned.shift;
 }
 
 // `[+-] digits` up to the end. Saturates far beyond any exponent that digits could make up for.
@@ -163,64 +137,66 @@ bool ReadExponent(const char* at, const char* end, std::int64_t* exponent) {
   return true;
 }
 
-}  // namespace
-
-class Quantity::Parsed {
- public:
-  // False: not a quantity, or too large for one.
-  bool Read(std::string_view text) noexcept;
-
-  Int128 nano = 0;
-  Family family = Family::kDecimal;
+struct Suffix {
+  std::int64_t power = kNanoPlaces;  // of ten, for nano
+  unsigned shift = 0;                // power of two
+  Quantity::Family family = Quantity::Family::kDecimal;
 };
 
-inline bool Quantity::Parsed::Read(std::string_view text) noexcept {
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  const bool negative = at != end && *at == '-';
-  if (at != end && (*at == '-' || *at == '+')) ++at;
-
-  Scanned scanned;
-  const char* start = at;
-  for (; at != end && IsDigit(*at); ++at) scanned.mantissa = scanned.mantissa * 10 + DigitOf(*at);
-  scanned.whole = {start, static_cast<std::size_t>(at - start)};
-  if (at != end && *at == '.') {
-    start = ++at;
-    for (; at != end && IsDigit(*at); ++at) scanned.mantissa = scanned.mantissa * 10 + DigitOf(*at);
-    scanned.fraction = {start, static_cast<std::size_t>(at - start)};
+bool ReadSuffix(const char* at, const char* end, Suffix* suffix) {
+  if (at == end) return true;
+  const Letter letter = kLetters[static_cast<unsigned char>(*at)];
+  if (end - at == 1) {
+    suffix->power = letter.power;
+    return letter.alone;
   }
-  if (scanned.whole.empty() && scanned.fraction.empty()) return false;
-
-  if (at != end) {
-    const Letter letter = kLetters[static_cast<unsigned char>(*at)];
-    if (end - at == 1) {
-      if (letter.decimal == 0) return false;
-      scanned.exponent = letter.decimal - Letter::kOffset;
-    } else if (end - at == 2 && at[1] == 'i') {
-      if (letter.binary == 0) return false;
-      scanned.shift = letter.binary;
-      family = Family::kBinary;
-    } else {
-      if (*at != 'e' && *at != 'E') return false;
-      if (!ReadExponent(at + 1, end, &scanned.exponent)) return false;
-      family = Family::kExponent;
-    }
+  if (end - at == 2 && at[1] == 'i') {
+    suffix->shift = letter.shift;
+    suffix->family = Quantity::Family::kBinary;
+    return letter.shift != 0;
   }
-
-  UInt128 magnitude = 0;
-  if (!AmountOf(scanned, &magnitude)) return false;
-  nano = negative ? -static_cast<Int128>(magnitude) : static_cast<Int128>(magnitude);
+  if ((*at != 'e' && *at != 'E') || !ReadExponent(at + 1, end, &suffix->power)) return false;
+  suffix->power += kNanoPlaces;
+  suffix->family = Quantity::Family::kExponent;
   return true;
 }
 
-Quantity::Quantity(const Parsed& parsed, std::string_view text)
-    : nano_(parsed.nano), text_(text), family_(parsed.family) {}
+// False if the text is not a quantity, or too large for one.
+bool ReadAmount(std::string_view text, Int128* nano, Quantity::Family* family) {
+  const char* start = text.data();
+  const char* const end = start + text.size();
+  const bool negative = start != end && *start == '-';
+  if (negative || (start != end && *start == '+')) ++start;
+
+  const Number number = ReadNumber(start, end);
+  Suffix suffix;
+  if (number.digits == 0 || !ReadSuffix(start + number.length, end, &suffix)) return false;
+
+  UInt128 magnitude = 0;
+  const std::int64_t power = suffix.power - static_cast<std::int64_t>(number.places);
+  if (number.digits <= kFastDigits && power >= 0 && power <= kFastDigits) [[likely]] {
+    magnitude = UInt128{number.mantissa} * kPowersOfTen[static_cast<std::size_t>(power)];
+    if (magnitude > kMaxNano >> suffix.shift) return false;
+    magnitude <<= suffix.shift;
+  } else {
+    const std::int64_t first = power - kNanoPlaces + static_cast<std::int64_t>(number.digits) - 1;
+    if (!SlowAmount({start, number.length}, first, suffix.shift, &magnitude)) return false;
+  }
+  *nano = negative ? -static_cast<Int128>(magnitude) : static_cast<Int128>(magnitude);
+  *family = suffix.family;
+  return true;
+}
+
+}  // namespace
 
 Result<Quantity> Quantity::Parse(std::string_view text) {
-  Parsed parsed;
-  if (!parsed.Read(text)) [[unlikely]]
-    return std::unexpected(QuantityRefusal(text));
-  return Result<Quantity>(std::in_place, parsed, text);
+  // The text is copied first: the processor then reads the digits while it still copies.
+  Result<Quantity> result;
+  result->text_.assign(text);
+  if (!ReadAmount(text, &result->nano_, &result->family_)) [[unlikely]] {
+    result = std::unexpected(QuantityRefusal(text));
+  }
+  return result;
 }
 
 namespace {
@@ -248,10 +224,11 @@ void AppendDigits(UInt128 value, std::string& out) {
 }
 
 std::string BinaryText(bool negative, std::uint64_t units) {
-  constexpr std::array<std::string_view, 7> kSuffixes = {"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"};
+  constexpr std::array<std::string_view, 7> kBinarySuffixes = {"",   "Ki", "Mi", "Gi",
+                                                               "Ti", "Pi", "Ei"};
   std::size_t power = 0;
   for (; units % 1024 == 0; units /= 1024) ++power;
-  return (negative ? "-" : "") + std::to_string(units).append(kSuffixes[power]);
+  return (negative ? "-" : "") + std::to_string(units).append(kBinarySuffixes[power]);
 }
 
 }  // namespace
