@@ -144,6 +144,7 @@ std::vector<Refusal> BadLines() {
       {"two spaces", "GET  / HTTP/1.1\r\n\r\n", 400},
       {"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", 505},
       {"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400},
+      {"a first line that is cut short", "GET\r\n\r\n", 400},
       {"HTTP/0.9", "GET /\r\n\r\n", 400},
       {"a lower case version", "GET / http/1.1\r\n\r\n", 400},
       {"no HTTP", "\x16\x03\x01\x02\x00\x01\n"s, 400},
@@ -267,6 +268,7 @@ TEST(ResponseParser, RefusesWhatCannotBeTrustedToBeWhole) {
       {"an interim status", "HTTP/1.1 100 Continue\r\n\r\n"},
       {"a status beyond the grammar", "HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"},
       {"a status of two digits", "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n"},
+      {"less than a version", "HTTP\r\n\r\n"},
       {"no HTTP", "nonsense\r\n\r\n"},
       {"a body beyond the bound", "HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n"},
   };
