@@ -36,6 +36,10 @@ std::size_t EditDistance(std::string_view a, std::string_view b) {
   return cost[a.size()][b.size()];
 }
 
+bool Shows(std::string_view message, std::string_view value) {
+  return message.ends_with(Quoted(value)) || message.ends_with("given: " + std::string(value));
+}
+
 std::string UnknownFlag(std::span<const Flag> table, std::string_view name) {
   std::vector<std::string_view> names;
   for (const Flag& flag : table) names.push_back(flag.name);
@@ -126,7 +130,9 @@ Result<void> Flags::AddOption(std::string_view text, std::span<const char* const
   }
   if (flag->check != nullptr) {
     if (Result<void> ok = flag->check(*flag, value); !ok) {
-      return Fail(ok.error().code, Dashed(name) + ": " + ok.error().message);
+      std::string message = Dashed(name) + ": " + ok.error().message;
+      if (!Shows(message, value)) message += ", given " + Quoted(value);
+      return Fail(ok.error().code, std::move(message));
     }
   }
   given_.emplace_back(flag, value);

@@ -17,8 +17,8 @@ namespace mete::cli {
 
 struct Flag;
 
-// Whether a value is acceptable; the error says what is allowed and shows the value. Parsing puts
-// the flag in front of it. values.h has the checks that commands share.
+// Whether a value is acceptable; the error says what is allowed. Parsing adds the flag, and the
+// value if the error does not show it. values.h has the checks that commands share.
 using ValueCheck = Result<void> (*)(const Flag& flag, std::string_view value);
 
 struct Flag {

@@ -7,11 +7,16 @@
 namespace mete::cli {
 namespace {
 
+Result<void> Refuse(const Flag&, std::string_view) {
+  return Fail(ErrorCode::kInvalidArgument, "must be better");
+}
+
 constexpr Flag kTable[] = {
     {"tokens", "N", "", CheckCount},
     {"tokens-per-hour", "N", "", CheckLimit},
     {"name", "TEXT", ""},
     {"label", "TEXT", "", nullptr, /*repeats=*/true},
+    {"bad", "TEXT", "", Refuse},
     {"json", "", ""},
 };
 
@@ -96,6 +101,7 @@ TEST(Flags, RefusesInOneLineThatNamesTheFlag) {
       {{"--tokens", "-5"},
        "--tokens: must be a whole number from 0 to 9223372036854775807, given \"-5\""},
       {{"--tokens", "1", "--tokens=2"}, "--tokens is given twice"},
+      {{"--bad", "x"}, "--bad: must be better, given \"x\""},
       {{"--json", "--json"}, "--json is given twice"},
       {{"--json=1"}, "--json takes no value, given \"1\""},
       {{"--json="}, "--json takes no value, given \"\""},
@@ -104,13 +110,14 @@ TEST(Flags, RefusesInOneLineThatNamesTheFlag) {
        "unknown option \"--tokens-per-huor\", did you mean --tokens-per-hour?"},
       {{"--tok", "5"}, "unknown option \"--tok\", did you mean --tokens?"},
       {{"--JSON"},
-       "unknown option \"--JSON\", allowed: --tokens, --tokens-per-hour, --name, --label, --json, "
+       "unknown option \"--JSON\", allowed: --tokens, --tokens-per-hour, --name, --label, --bad, "
+       "--json, "
        "--help"},
       {{"--jsn"}, "unknown option \"--jsn\", did you mean --json?"},
       {{"--"
         "\n"},
        "unknown option \"--\\x0a\", allowed: --tokens, --tokens-per-hour, --name, --label, "
-       "--json, --help"},
+       "--bad, --json, --help"},
       {{"-j"}, "unknown option \"-j\", options are written --name or --name=value"},
       {{"-tokens", "5"}, "unknown option \"-tokens\", options are written --name or --name=value"},
   };

@@ -24,18 +24,17 @@ namespace {
 constexpr std::int64_t kMostPids = 4'000'000;
 
 Result<void> CheckKernelLimit(const Flag& flag, std::string_view value) {
+  if (Result<void> ok = CheckLimit(flag, value); !ok) return ok;
   const LimitKind kind = *FindLimit(flag.name);
-  Result<Limit> limit = ParseLimit(kind, value);
-  if (!limit) return std::unexpected(limit.error());
   ResourceLimits limits;
-  limits[kind] = *std::move(limit);
+  limits[kind] = *ParseLimit(kind, value);
   return agent::CheckMinimums(limits);
 }
 
 Result<void> CheckPids(const Flag&, std::string_view value) {
   Result<std::int64_t> count = ParseCount(value);
   if (count && *count >= 1 && *count <= kMostPids) return {};
-  return Fail(ErrorCode::kInvalidArgument, "allowed: a whole number from 1 to 4000000");
+  return Fail(ErrorCode::kInvalidArgument, "must be a whole number from 1 to 4000000");
 }
 
 // "suspend", or "suspend:hard".
@@ -54,7 +53,7 @@ Result<Policy> ParseTokenPolicy(std::string_view text) {
   }
   if (good) return policy;
   return Fail(ErrorCode::kInvalidArgument,
-              "allowed: warn, suspend or terminate, the last two also with :hard or "
+              "must be warn, suspend or terminate, the last two also with :hard or "
               ":soft_then_hard (the default)");
 }
 

@@ -68,8 +68,8 @@ Result<void> CheckChoice(const Flag& flag, std::string_view value) {
     if (rest.substr(0, end) == value) return {};
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  std::string choices;
-  for (char c : flag.value) c == '|' ? choices += " or " : choices += c;
+  std::string choices = "one of ";
+  for (char c : flag.value) c == '|' ? choices += ", " : choices += c;
   return Refuse(std::move(choices), value);
 }
 

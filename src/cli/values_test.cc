@@ -60,7 +60,7 @@ TEST(Checks, AChoiceIsOneOfTheWordsThatHelpShows) {
   Expect(CheckChoice, flag, {"terminate", "suspend", "warn"},
          {"", "Terminate", "susp", "terminate|suspend", "|", "warnn"});
   EXPECT_EQ(CheckChoice(flag, "stop").error().message,
-            "must be terminate or suspend or warn, given \"stop\"");
+            "must be one of terminate, suspend, warn, given \"stop\"");
 }
 
 TEST(Checks, ALimitIsReadByTheNameOfItsFlag) {
