@@ -18,17 +18,19 @@ namespace {
 
 using agent::KernelLimits;
 using agent::Sample;
-using Clock = std::chrono::steady_clock;
 
 // Rounds of a pid walk until one finds nobody new; only a group that forks all the time needs more
 // than two, and that one must be frozen first if every process has to be met.
 constexpr int kSignalRounds = 8;
+constexpr Duration kKillAgain = std::chrono::milliseconds(20);
 
 std::int64_t Milliseconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
-Duration Left(Clock::time_point end) { return std::max<Duration>(end - Clock::now(), Duration(0)); }
+Duration Left(std::chrono::steady_clock::time_point end) {
+  return std::max<Duration>(end - std::chrono::steady_clock::now(), Duration(0));
+}
 
 }  // namespace
 
@@ -146,21 +148,28 @@ Result<void> CgroupGroup::Signal(int signal_number) {
   return {};
 }
 
-// For kernels before 5.14, which have no cgroup.kill, and for processes that left the unified group
-// only. pids.max bounds how many there can be.
-bool CgroupGroup::KillByProcess(Duration deadline) {
-  const auto end = Clock::now() + deadline;
+// pids.max bounds how many there can be.
+bool CgroupGroup::KillByProcess(Clock::time_point end) {
   for (;;) {
     std::vector<pid_t> pids = ProcessesIn(directories_.unified());
     std::vector<pid_t> outside = directories_.ProcessesOutsideUnified();
     pids.insert(pids.end(), outside.begin(), outside.end());
     if (pids.empty()) return true;
     for (pid_t pid : pids) SignalIn(pid, SIGKILL, directories_.paths());
-    const Duration left = Left(end);
-    if (left == Duration(0)) return false;
-    // Also the pause between rounds: at most 10 ms, less if the group becomes empty.
-    WaitFor(group_events_.get(), "populated", 0,
-            std::min<Duration>(left, std::chrono::milliseconds(10)));
+    if (Left(end) == Duration(0)) return false;
+    // Also the pause between rounds, which is shorter if the group becomes empty.
+    WaitFor(group_events_.get(), "populated", 0, std::min<Duration>(Left(end), kKillAgain));
+  }
+}
+
+// A process that joins after the write lives on, so the write is repeated while anybody is there.
+// 0, or the errno of the write.
+int CgroupGroup::KillUntilEmpty(Clock::time_point end) {
+  for (;;) {
+    if (int error = WriteAt(directories_.unified(), "cgroup.kill", "1")) return error;
+    const Duration step = std::min<Duration>(Left(end), kKillAgain);
+    if (WaitFor(group_events_.get(), "populated", 0, step)) return 0;
+    if (Left(end) == Duration(0)) return ETIME;
   }
 }
 
@@ -168,23 +177,21 @@ Result<void> CgroupGroup::Kill(Duration deadline) {
   const auto start = Clock::now();
   QuotaLift lift(controls_.cpu);
   lift.Keep();  // they need CPU time to die, also if this call gives up on them
-  const int error = WriteAt(directories_.unified(), "cgroup.kill", "1");
-  bool empty = false;
-  if (error == ENOENT) {
-    empty = KillByProcess(deadline);
-  } else if (error == 0) {
-    empty = WaitFor(group_events_.get(), "populated", 0, deadline) &&
-            KillByProcess(Left(start + deadline));
+  int error = KillUntilEmpty(start + deadline);
+  if (error == ENODEV) return {};  // removed already: nobody is in it
+  // Without cgroup.kill (before Linux 5.14), and for processes that left the unified group only.
+  if (error == 0 || error == ENOENT) error = KillByProcess(start + deadline) ? 0 : ETIME;
+  if (error == 0) return {};
+  if (error != ETIME) {
+    return Fail(
+        ErrorCode::kTerminateFailed,
+        fmt::format("cgroup.kill cannot be written: group {}: {}", name_, ErrnoText(error)));
   }
-  if (empty || error == ENODEV) return {};  // removed already: nobody is in it
-  return Fail(
-      ErrorCode::kTerminateFailed,
-      error != 0 && error != ENOENT
-          ? fmt::format("cgroup.kill cannot be written: group {}: {}", name_, ErrnoText(error))
-          : fmt::format("group has processes that do not die: group {}, left {}, waited "
-                        "{} ms, allowed {} ms",
-                        name_, ProcessesIn(directories_.unified()).size(),
-                        Milliseconds(Clock::now() - start), Milliseconds(deadline)));
+  return Fail(ErrorCode::kTerminateFailed,
+              fmt::format("group has processes that do not die: group {}, left {}, waited {} ms, "
+                          "allowed {} ms",
+                          name_, ProcessesIn(directories_.unified()).size(),
+                          Milliseconds(Clock::now() - start), Milliseconds(deadline)));
 }
 
 bool CgroupGroup::Contains(pid_t pid) {

@@ -1,6 +1,7 @@
 // One group of the Linux host. docs/enforcement.md says why each step stands where it stands.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -35,13 +36,16 @@ class CgroupGroup final : public agent::Group {
   bool Contains(pid_t pid) override;
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   CgroupGroup(std::shared_ptr<const Roots> roots, std::string_view name);
 
   Result<void> Prepare(const agent::KernelLimits& limits);
   Result<void> Apply(const agent::KernelLimits& limits, bool fresh);
   Result<void> CheckHeld(const agent::KernelLimits& limits) const;
   int WriteFreeze(bool frozen);
-  bool KillByProcess(Duration deadline);
+  int KillUntilEmpty(Clock::time_point end);
+  bool KillByProcess(Clock::time_point end);
 
   std::string name_;
   Directories directories_;

@@ -81,9 +81,9 @@ void AddController(Roots& roots, std::size_t which, const char* name, const Cont
 Roots OpenRoots(const Places& places) {
   Roots roots;
   roots.all.push_back(Root{places.unified_dir, places.unified_path, {}, {}});
-  AddController(roots, 0, "cpu", places.cpu, roots.cpu);
   AddController(roots, 1, "memory", places.memory, roots.memory);
   AddController(roots, 2, "pids", places.pids, roots.pids);
+  AddController(roots, 0, "cpu", places.cpu, roots.cpu);  // see Directories::Join
   for (Root& root : roots.all) {
     root.base.reset(open(root.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   }
@@ -174,8 +174,8 @@ Result<void> Directories::Make() {
 }
 
 int Directories::Join() const noexcept {
-  for (std::size_t i = leaves_.size(); i-- > 0;) {
-    if (write(leaves_[i].procs.get(), "0", 1) != 1) return errno;
+  for (const Leaf& leaf : leaves_) {
+    if (write(leaf.procs.get(), "0", 1) != 1) return errno;
   }
   return 0;
 }

@@ -22,7 +22,7 @@ struct Root {
   std::string controllers;  // v2: to be passed on to the groups, "+cpu +memory +pids"
 };
 
-// The unified hierarchy first; a v1 hierarchy with several controllers is there once.
+// The unified hierarchy first, the one with cpu last; each is there once, whatever it controls.
 struct Roots {
   std::vector<Root> all;
   std::size_t cpu = 0, memory = 0, pids = 0;  // which of them has the controller
@@ -39,8 +39,9 @@ class Directories {
   // Makes and opens them all, or leaves nothing: E2076 if the name is in use.
   Result<void> Make();
 
-  // Async-signal-safe. Moves the calling process; the unified group comes last, because a process
-  // that enters a frozen group stops there and then.
+  // Async-signal-safe. Moves the calling process. Into the unified group first, so that whoever
+  // kills the group meets also a process that is still on its way into the others; into the one
+  // with the CPU quota last, because from there on the quota makes that way long.
   int Join() const noexcept;
 
   // Also removes groups that were made below. REQUIRES for success: no process is in them.

@@ -179,7 +179,8 @@ TEST_F(KernelHost, AFrozenSpinnerUsesNoCpu) {
   ASSERT_TRUE(group->Freeze(kSoon));
   const std::int64_t at = group.Read().cpu_ns;
   SleepFor(milliseconds(100));
-  EXPECT_EQ(group.Read().cpu_ns, at);
+  // Not exactly nothing: it is announced as frozen a moment before it stops.
+  EXPECT_LE(group.Read().cpu_ns - at, 10'000'000);
 }
 
 // Without lifting the quota first this takes tens of seconds on some kernels (docs/enforcement.md).
@@ -241,8 +242,12 @@ TEST_F(KernelHost, AProcessThatLeftTheUnifiedGroupOnlyIsKilledToo) {
   if (seen_.layout != "hybrid") GTEST_SKIP() << "there is only one hierarchy to leave";
   TestGroup group(*host_, "escape");
   ASSERT_TRUE(group);
-  TestChild child(*group, SleepLong);
-  ASSERT_TRUE(Eventually([&] { return group->Contains(child.pid()); }));
+  SharedPage page;
+  TestChild child(*group, [&page] {
+    page[0] = 1;
+    return SleepLong();
+  });
+  ASSERT_TRUE(Eventually([&] { return page[0] == 1; }));  // it has joined every hierarchy
   const Places places = FindPlaces(ReadLayout());
   std::ofstream(JoinPath(places.unified_dir, "cgroup.procs")) << child.pid() << std::flush;
   ASSERT_FALSE(group->Contains(child.pid()));
