@@ -1,6 +1,6 @@
 """docs/cli.md shows the help of every command as the program prints it.
 
-    METE_PROGRAM=build/mete METE_SOURCE=. src/cli/cli_doc_test.py --write    brings it up to date
+    METE_PROGRAM=build/mete METE_SOURCE=. tests/cli_doc_test.py --write    brings it up to date
 """
 
 import os
