@@ -44,9 +44,10 @@ TEST(Agent, IsWarnedSuspendedAndResumedWhenTheLimitIsRaised) {
   EXPECT_EQ(agent->history().TakeNotices(), Calls{"resumed after 1.5s"});
   ASSERT_EQ(agent->history().violations().size(), 1u);
   const Violation& violation = agent->history().violations()[0];
-  ASSERT_EQ(violation.actions.size(), 2u);
+  ASSERT_EQ(violation.actions.size(), 3u);
   EXPECT_EQ(violation.actions[0].what, "warned");
   EXPECT_EQ(violation.actions[1].what, "suspended");
+  EXPECT_EQ(violation.actions[2].what, "resumed");
 }
 
 TEST(Agent, IsResumedWhenTheWindowEnds) {

@@ -53,6 +53,18 @@ TEST(History, ActionsGoToTheLatestViolation) {
   EXPECT_EQ(history.violations()[1].actions.size(), 1u);
 }
 
+TEST(History, ResumedIsNotedUnderWhatWasSuspended) {
+  History history;
+  history.AddViolation(LimitKind::kMemory, 2, 1, Time());
+  history.AddViolation(LimitKind::kTokensPerHour, 2, 1, Time());
+  history.AddAction(LimitKind::kMemory, "suspended", Time());
+  history.AddResumed(Time());
+  history.AddResumed(Time());
+  EXPECT_EQ(history.violations()[0].actions.size(), 2u);
+  EXPECT_EQ(history.violations()[0].actions[1].what, "resumed");
+  EXPECT_TRUE(history.violations()[1].actions.empty());
+}
+
 TEST(History, IsBounded) {
   History history;
   for (int i = 0; i < 1500; ++i) history.AddViolation(LimitKind::kMemory, i, 1, Time());

@@ -97,7 +97,10 @@ void HoldBook::GiveUp(Account::HoldId id) {
   if (hold == holds_.end()) return;
   const std::optional<std::int64_t> cost = hold->second.amounts[Resource::kCost];
   if (cost) {
-    Amounts spent;
+    Amounts spent = hold->second.amounts;
+    for (std::optional<std::int64_t>& amount : spent.by_resource) {
+      if (amount) amount = 0;
+    }
     spent[Resource::kCost] = cost;
     [[maybe_unused]] Result<Receipt> settled = Settle(id, spent);
   } else {

@@ -86,6 +86,20 @@ void WriteWindows(JsonWriter& json, std::string_view name, const std::vector<Lim
   json.EndArray();
 }
 
+void WriteAmounts(JsonWriter& json, std::string_view name, const Amounts& amounts) {
+  json.Key(name).BeginObject();
+  for (const UsageField& field : kUsageFields) {
+    const std::optional<std::int64_t>& amount = amounts[field.resource];
+    if (!amount || field.measured) continue;
+    switch (field.form) {
+      case AmountForm::kWhole: json.Field(field.name, *amount); break;
+      case AmountForm::kNano: json.FieldNano(field.name, *amount); break;
+      case AmountForm::kMebi: json.FieldNano(field.name, MebiNano(*amount)); break;
+    }
+  }
+  json.EndObject();
+}
+
 // Used in the main window where there is one, else since the start.
 std::int64_t UsedOf(const std::vector<LimitUsage>& usages, const Account& account, LimitKind main) {
   for (const LimitUsage& usage : usages) {
@@ -186,17 +200,13 @@ std::string TotalsJson(const Agent& agent) {
 std::string ReceiptJson(const Receipt& receipt, const UsageMessage& message, bool replayed,
                         const Clock& clock) {
   JsonWriter json;
-  json.BeginObject().Key("recorded").BeginObject();
-  for (const UsageField& field : kUsageFields) {
-    const std::optional<std::int64_t>& amount = receipt.recorded[field.resource];
-    if (!amount || field.measured) continue;
-    switch (field.form) {
-      case AmountForm::kWhole: json.Field(field.name, *amount); break;
-      case AmountForm::kNano: json.FieldNano(field.name, *amount); break;
-      case AmountForm::kMebi: json.FieldNano(field.name, MebiNano(*amount)); break;
-    }
+  json.BeginObject();
+  WriteAmounts(json, "recorded", receipt.recorded);
+  if (std::ranges::any_of(receipt.above_hold.by_resource,
+                          [](const auto& amount) { return amount.has_value(); })) {
+    WriteAmounts(json, "above_hold", receipt.above_hold);
   }
-  json.EndObject().Key("not_charged").BeginArray();
+  json.Key("not_charged").BeginArray();
   for (const std::string& name : message.not_charged) json.String(name);
   json.EndArray().FieldBool("replayed", replayed);
   json.FieldBool("suspended", receipt.suspended).FieldBool("throttled", receipt.throttled);

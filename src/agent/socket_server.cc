@@ -70,14 +70,19 @@ void SocketServer::SetAccepting(bool accepting) {
   accepting_ = accepting;
 }
 
+bool SocketServer::MayMakeRoom() const {
+  return !connections_.empty() && clock_.Now() - connections_.front().active >= kPatience;
+}
+
 void SocketServer::Accept() {
-  while (connections_.size() < options_.most_connections) {
+  while (connections_.size() < options_.most_connections || MayMakeRoom()) {
     UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
       // Without descriptors to spare it waits, like a full server.
       if (errno == EMFILE || errno == ENFILE) SetAccepting(false);
       return;
     }
+    if (connections_.size() == options_.most_connections) Close(connections_.begin());
     connections_.emplace_back();
     const Place place = std::prev(connections_.end());
     place->peer = IdentifyPeer(socket.get());
@@ -87,7 +92,6 @@ void SocketServer::Accept() {
     if (!loop_.Add(place->socket.get(), EPOLLIN, on_events)) connections_.erase(place);
   }
   SetAccepting(false);
-  Tend();
 }
 
 void SocketServer::OnEvents(Place place, std::uint32_t events) {
@@ -163,12 +167,12 @@ void SocketServer::Close(Place place) {
 
 void SocketServer::Tend() {
   const Time now = clock_.Now();
-  const Duration patience = accepting_ ? options_.idle : std::min(kPatience, options_.idle);
-  while (!connections_.empty() && now - connections_.front().active >= patience) {
+  while (!connections_.empty() && now - connections_.front().active >= options_.idle) {
     Close(connections_.begin());
-    if (patience < options_.idle) break;  // room for one is made; the next one waits its second
   }
-  if (connections_.empty() && now - paused_at_ >= kPatience) SetAccepting(true);
+  if (!accepting_ && (connections_.empty() ? now - paused_at_ >= kPatience : MayMakeRoom())) {
+    SetAccepting(true);
+  }
 }
 
 std::optional<Time> SocketServer::NextDeadline() const {

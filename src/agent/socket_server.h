@@ -24,7 +24,7 @@ namespace mete::agent {
 class SocketServer {
  public:
   struct Options {
-    std::string path;
+    std::string path = {};
     std::size_t most_connections = 256;
     Duration idle = std::chrono::seconds(30);
   };
@@ -62,6 +62,7 @@ class SocketServer {
 
   SocketServer(Loop& loop, const Clock& clock, Options options, Handler handler);
   void SetAccepting(bool accepting);
+  bool MayMakeRoom() const;
   void Accept();
   void OnEvents(Place place, std::uint32_t events);
   bool Receive(Connection& connection);  // false: close it

@@ -1,0 +1,134 @@
+#include "agent/guardian.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <optional>
+
+#include "cgroup/fake_host.h"
+
+namespace mete::agent {
+namespace {
+
+using std::chrono::seconds;
+
+std::string TestFile() {
+  const std::string path = testing::TempDir() + "guardian-test-" + std::to_string(getpid());
+  std::ofstream(path) << "socket";
+  return path;
+}
+
+bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
+
+// Whether the condition came true within 10 s; bounded, not measured.
+template <class Condition>
+bool Eventually(Condition condition) {
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return true;
+    usleep(10'000);
+  }
+  return false;
+}
+
+// A process that sleeps in the group.
+pid_t StartSleeper(Group& group) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    group.JoinSelf();
+    execlp("sleep", "sleep", "100", nullptr);
+    _exit(127);
+  }
+  EXPECT_TRUE(Eventually([&] { return group.Contains(pid); }));
+  return pid;
+}
+
+TEST(Guardian, LeavesEverythingAloneAfterAGoodbye) {
+  cgroup::FakeHost host;
+  auto group = *host.Create("guardian-goodbye", {});
+  const std::string path = TestFile();
+  const pid_t sleeper = StartSleeper(*group);
+  {
+    Result<Guardian> guardian = Guardian::Start(*group, {path});
+    ASSERT_TRUE(guardian);
+    const pid_t pid = guardian->pid();
+    guardian->Dismiss();
+    EXPECT_EQ(waitpid(pid, nullptr, WNOHANG), -1) << "reaped";
+    guardian->Dismiss();  // again
+  }
+  EXPECT_TRUE(Exists(path));
+  EXPECT_EQ(waitpid(sleeper, nullptr, WNOHANG), 0) << "still runs";
+  unlink(path.c_str());
+  ASSERT_TRUE(group->Kill(seconds(10)));
+  waitpid(sleeper, nullptr, 0);
+}
+
+TEST(Guardian, EndsTheAgentWhenItsOwnerIsKilled) {
+  cgroup::FakeHost host;
+  auto group = *host.Create("guardian-kill", {});
+  const std::string path = TestFile();
+  const pid_t owner = fork();
+  if (owner == 0) {
+    Result<Guardian> guardian = Guardian::Start(*group, {path});
+    StartSleeper(*group);
+    kill(getpid(), SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(owner, &status, 0), owner);
+  EXPECT_EQ(WTERMSIG(status), SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return !group->Read()->populated && !Exists(path); }));
+}
+
+TEST(Guardian, EndsAFrozenAgentToo) {
+  cgroup::FakeHost host;
+  auto group = *host.Create("guardian-frozen", {});
+  const pid_t sleeper = StartSleeper(*group);
+  ASSERT_TRUE(group->Freeze(seconds(10)));
+  Result<Guardian> guardian = Guardian::Start(*group, {});
+  ASSERT_TRUE(guardian);
+  const pid_t pid = guardian->pid();
+  guardian->TakeOver();
+  int status = 0;
+  ASSERT_EQ(waitpid(sleeper, &status, 0), sleeper);
+  EXPECT_EQ(WTERMSIG(status), SIGKILL);
+  ASSERT_EQ(waitpid(pid, &status, 0), pid) << "its work is done";
+  EXPECT_FALSE(host.GroupOf(sleeper));
+}
+
+TEST(Guardian, IgnoresSignalsAndTheTerminal) {
+  cgroup::FakeHost host;
+  auto group = *host.Create("guardian-signals", {});
+  Result<Guardian> guardian = Guardian::Start(*group, {});
+  ASSERT_TRUE(guardian);
+  ASSERT_TRUE(Eventually([&] { return getsid(guardian->pid()) == guardian->pid(); }));
+  for (int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGTSTP, SIGPIPE}) {
+    kill(guardian->pid(), number);
+  }
+  usleep(20'000);
+  EXPECT_EQ(waitpid(guardian->pid(), nullptr, WNOHANG), 0) << "it lives";
+}
+
+TEST(Guardian, HoldsNoneOfTheCallersDescriptors) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);  // not close-on-exec, as a caller hands it down
+  cgroup::FakeHost host;
+  auto group = *host.Create("guardian-fds", {});
+  Result<Guardian> guardian = Guardian::Start(*group, {});
+  ASSERT_TRUE(guardian);
+  close(ends[1]);
+  // With the guardian holding the other end, this would never become readable.
+  pollfd reader{.fd = ends[0], .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&reader, 1, 10'000), 1);
+  close(ends[0]);
+  const std::string standard = "/proc/" + std::to_string(guardian->pid()) + "/fd/1";
+  char target[64] = {};
+  EXPECT_GT(readlink(standard.c_str(), target, sizeof target - 1), 0);
+  EXPECT_STREQ(target, "/dev/null");
+}
+
+}  // namespace
+}  // namespace mete::agent
