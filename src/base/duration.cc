@@ -132,8 +132,8 @@ std::string FormatDuration(Duration span) {
     }
   }
   if (rest == 0) return out;
-  // What remains is less than a minute, printed in one unit: seconds after any longer unit.
-  if (static_cast<std::uint64_t>(span.count()) == rest || out == "-") {
+  // Less than a minute remains: seconds behind a longer unit, else the unit that it fills.
+  if (out.empty() || out == "-") {
     while (rest < kTimeUnits[unit].nano) ++unit;
   }
   const std::uint64_t size = kTimeUnits[unit].nano;

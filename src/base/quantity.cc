@@ -1,9 +1,10 @@
 // Reading quantities, and printing them canonically.
 //
 // One pass: digits into a 64-bit mantissa, the suffix as a power of ten and a shift, then one
-// multiplication into 128 bits. That covers what people write: up to 19 digits, exact in
-// billionths, below 10^10 times a suffix. All else goes to SlowAmount, which is exact for any
-// length. What is wrong with a refused text is found out afterwards, in quantity_refusal.cc.
+// multiplication into 128 bits. That covers what people write: up to 19 digits, decimal suffixes up
+// to G and all binary ones, up to nine decimal places. All else goes to SlowAmount, which is exact
+// for any length. What is wrong with a refused text is found out afterwards, in
+// quantity_refusal.cc.
 #include <array>
 #include <cstddef>
 #include <limits>

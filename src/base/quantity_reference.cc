@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <utility>
+
+#include "base/quantity_refusal.h"
+#include "mete/units.h"
 
 namespace mete {
 namespace {
@@ -178,9 +182,30 @@ ReferenceQuantity ReadByReference(std::string_view text) {
   return out;
 }
 
-bool FitsInt64(std::string_view number) {
-  if (number.starts_with('-')) number.remove_prefix(1);
-  return AtMost(std::string(number), kMostUnits);
+std::string Disagreement(std::string_view text) {
+  using Verdict = ReferenceQuantity::Verdict;
+  const ReferenceQuantity reference = ReadByReference(text);
+  const auto quantity = Quantity::Parse(text);
+  if (quantity.has_value() != (reference.verdict == Verdict::kGood)) return "accepted by one alone";
+  if (!quantity) {
+    if (quantity.error().code != ErrorCode::kInvalidArgument) return "wrong code";
+    return FirstWrongByte(text) == reference.wrong ? "" : "wrong character";
+  }
+  const auto in_scale = [](const Result<std::int64_t>& amount, const std::string& expected) {
+    const std::string_view magnitude =
+        std::string_view(expected).substr(expected[0] == '-' ? 1 : 0);
+    if (!amount) return !AtMost(std::string(magnitude), kMostUnits);
+    return std::to_string(*amount) == expected;
+  };
+  if (!in_scale(quantity->Value(), reference.units)) return "units";
+  if (!in_scale(quantity->Milli(), reference.milli)) return "milli";
+  if (!in_scale(quantity->Nano(), reference.nano)) return "nano";
+  if (quantity->Canonical() != reference.canonical) return "canonical";
+  if (quantity->text() != text) return "text";
+  const auto again = Quantity::Parse(quantity->Canonical());
+  if (!again || *again != *quantity) return "canonical is another amount";
+  if (again->Canonical() != quantity->Canonical()) return "canonical is not its own canonical";
+  return "";
 }
 
 std::string RandomQuantityText(std::mt19937_64& random) {

@@ -1,5 +1,5 @@
-// A second reading of quantities, for tests only: decimal arithmetic on strings of digits, slow and
-// written without a look at quantity.cc. And texts to compare the two on.
+// A second reading of quantities, for tests and the fuzz target only: decimal arithmetic on strings
+// of digits, slow and written without a look at quantity.cc. And texts to compare the two on.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@ namespace mete {
 struct ReferenceQuantity {
   enum class Verdict { kGood, kMalformed, kTooLarge };
   Verdict verdict = Verdict::kMalformed;
-  std::size_t wrong =
-      0;  // when malformed: the length of the longest beginning that can be completed
+  // When malformed: the length of the longest beginning that can be completed.
+  std::size_t wrong = std::string_view::npos;
 
   // When good: decimal numbers with '-' when negative.
   std::string units;
@@ -24,8 +24,9 @@ struct ReferenceQuantity {
 
 ReferenceQuantity ReadByReference(std::string_view text);
 
-// Whether such a decimal number is in int64 and its negative is too.
-bool FitsInt64(std::string_view number);
+// How Quantity::Parse and the reference disagree on a text, or are at odds with themselves; empty
+// if they do not.
+std::string Disagreement(std::string_view text);
 
 // Mostly quantities, of all forms and sizes; one in six has a byte added, lost or changed.
 std::string RandomQuantityText(std::mt19937_64& random);
