@@ -125,9 +125,16 @@ function(mete_bench name)
 endfunction()
 
 # mete_fuzz(NAME SOURCES ... [USES ...] [PRIVATE ...])
-#   A libFuzzer program; `make fuzz` runs each, from the inputs of fuzz/corpus/NAME where there are.
+#   A libFuzzer program; `make fuzz` runs each, from the inputs of fuzz/corpus/NAME. Without
+#   METE_FUZZ it is a test program instead, which runs over those inputs and some made from them.
 function(mete_fuzz name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES;PRIVATE" ${ARGN})
+  if(NOT METE_FUZZ)
+    mete_test(${name}_test SOURCES ${ARG_SOURCES} corpus_test.cc USES ${ARG_USES}
+              PRIVATE ${ARG_PRIVATE}
+              DEFINES METE_INPUTS=20000 METE_CORPUS="${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name}")
+    return()
+  endif()
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/targets)
   foreach(folder IN LISTS ARG_USES)
