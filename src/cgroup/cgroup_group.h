@@ -25,6 +25,8 @@ class CgroupGroup final : public agent::Group {
   const std::string& name() const override { return name_; }
   Result<void> SetLimits(const agent::KernelLimits& limits) override;
   int JoinSelf() noexcept override { return directories_.Join(); }
+  int CloneFd() const noexcept override { return directories_.unified(); }
+  int JoinRest() noexcept override { return directories_.JoinOutsideUnified(); }
   Result<agent::Sample> Read() override;
   Result<void> Freeze(Duration deadline) override;
   Result<void> Thaw() override;

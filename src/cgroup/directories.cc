@@ -144,10 +144,12 @@ Result<void> Directories::PassControllers(const Root& root) {
 
 Result<void> Directories::OpenOne(const Root& root, Leaf& leaf) {
   leaf.dir.reset(openat(root.base.get(), relative_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (leaf.dir) {
-    leaf.procs.reset(openat(leaf.dir.get(), "cgroup.procs", O_WRONLY | O_CLOEXEC));
-  }
-  if (!leaf.procs) return CannotMake(root, relative_ + "/cgroup.procs", errno);
+  // A thread that moves itself (v1 has "tasks") needs not stop all others of the machine, as a
+  // process must; between fork and exec there is but one.
+  const char* file = "cgroup.procs";
+  if (leaf.dir && faccessat(leaf.dir.get(), "tasks", F_OK, 0) == 0) file = "tasks";
+  if (leaf.dir) leaf.enter.reset(openat(leaf.dir.get(), file, O_WRONLY | O_CLOEXEC));
+  if (!leaf.enter) return CannotMake(root, fmt::format("{}/{}", relative_, file), errno);
   return {};
 }
 
@@ -174,8 +176,13 @@ Result<void> Directories::Make() {
 }
 
 int Directories::Join() const noexcept {
-  for (const Leaf& leaf : leaves_) {
-    if (write(leaf.procs.get(), "0", 1) != 1) return errno;
+  if (write(leaves_.front().enter.get(), "0", 1) != 1) return errno;
+  return JoinOutsideUnified();
+}
+
+int Directories::JoinOutsideUnified() const noexcept {
+  for (std::size_t i = 1; i < leaves_.size(); ++i) {
+    if (write(leaves_[i].enter.get(), "0", 1) != 1) return errno;
   }
   return 0;
 }

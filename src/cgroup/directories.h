@@ -43,6 +43,7 @@ class Directories {
   // kills the group meets also a process that is still on its way into the others; into the one
   // with the CPU quota last, because from there on the quota makes that way long.
   int Join() const noexcept;
+  int JoinOutsideUnified() const noexcept;  // for a process that was started in the unified one
 
   // Also removes groups that were made below. REQUIRES for success: no process is in them.
   Result<void> Remove();
@@ -54,7 +55,7 @@ class Directories {
 
  private:
   struct Leaf {
-    UniqueFd dir, procs;
+    UniqueFd dir, enter;  // what a process writes itself to
   };
 
   Result<void> MakeOne(const Root& root);
