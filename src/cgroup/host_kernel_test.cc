@@ -186,13 +186,13 @@ TEST_F(KernelHost, AFrozenSpinnerUsesNoCpu) {
 // Without lifting the quota first this takes tens of seconds on some kernels (docs/enforcement.md).
 TEST_F(KernelHost, ATinyQuotaDelaysNeitherFreezeNorKill) {
   if (Missing(seen_.cpu)) GTEST_SKIP() << seen_.cpu.how;
-  KernelLimits limits;
-  limits.cpu_nanocores = agent::kMinCpuNanocores;
-  TestGroup group(*host_, "tiny", limits);
+  TestGroup group(*host_, "tiny");
   ASSERT_TRUE(group);
   std::vector<std::unique_ptr<TestChild>> children;
   for (int i = 0; i < 16; ++i) children.push_back(std::make_unique<TestChild>(*group, SpinLong));
-  ASSERT_TRUE(Eventually([&] { return group.Read().pids == 16; }));
+  KernelLimits limits;
+  limits.cpu_nanocores = agent::kMinCpuNanocores;
+  ASSERT_TRUE(group->SetLimits(limits));
   auto frozen = group->Freeze(seconds(5));
   EXPECT_TRUE(frozen) << frozen.error().ToString();
   // The quota is back while it is frozen, so a mete that dies now leaves nothing loosened.
@@ -242,12 +242,7 @@ TEST_F(KernelHost, AProcessThatLeftTheUnifiedGroupOnlyIsKilledToo) {
   if (seen_.layout != "hybrid") GTEST_SKIP() << "there is only one hierarchy to leave";
   TestGroup group(*host_, "escape");
   ASSERT_TRUE(group);
-  SharedPage page;
-  TestChild child(*group, [&page] {
-    page[0] = 1;
-    return SleepLong();
-  });
-  ASSERT_TRUE(Eventually([&] { return page[0] == 1; }));  // it has joined every hierarchy
+  TestChild child(*group, SleepLong);
   const Places places = FindPlaces(ReadLayout());
   std::ofstream(JoinPath(places.unified_dir, "cgroup.procs")) << child.pid() << std::flush;
   ASSERT_FALSE(group->Contains(child.pid()));

@@ -79,16 +79,35 @@ class TestGroup {
   std::unique_ptr<agent::Group> group_;
 };
 
-// A child that joins the group and runs the body; ends after a minute at the latest.
+// Numbers that a test and its children share.
+class SharedPage {
+ public:
+  SharedPage()
+      : words_(static_cast<volatile long*>(
+            mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
+  ~SharedPage() { munmap(const_cast<long*>(words_), 4096); }
+  SharedPage(const SharedPage&) = delete;
+  SharedPage& operator=(const SharedPage&) = delete;
+  volatile long& operator[](int index) { return words_[index]; }
+
+ private:
+  volatile long* words_;
+};
+
+// A child that joins the group and runs the body; ends after a minute at the latest. Exists when it
+// has joined.
 class TestChild {
  public:
-  static constexpr int kJoinFailed = 99;
-
   template <class Body>
   TestChild(agent::Group& group, Body body) : pid_(fork()) {
-    if (pid_ != 0) return;
-    alarm(60);
-    _exit(group.JoinSelf() == 0 ? body() : kJoinFailed);
+    if (pid_ == 0) {
+      alarm(60);
+      const int error = group.JoinSelf();
+      progress_[0] = error == 0 ? 1 : 2;
+      _exit(error == 0 ? body() : error);
+    }
+    EXPECT_TRUE(Eventually([this] { return progress_[0] != 0; }));
+    EXPECT_EQ(progress_[0], 1) << "it could not join";
   }
   ~TestChild() { End(); }
   TestChild(const TestChild&) = delete;
@@ -110,22 +129,8 @@ class TestChild {
   }
 
  private:
+  SharedPage progress_;
   pid_t pid_;
-};
-
-// Numbers that a test and its children share.
-class SharedPage {
- public:
-  SharedPage()
-      : words_(static_cast<volatile long*>(
-            mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
-  ~SharedPage() { munmap(const_cast<long*>(words_), 4096); }
-  SharedPage(const SharedPage&) = delete;
-  SharedPage& operator=(const SharedPage&) = delete;
-  volatile long& operator[](int index) { return words_[index]; }
-
- private:
-  volatile long* words_;
 };
 
 // Bodies for children.
@@ -135,7 +140,8 @@ inline int SleepLong() {
 inline int SpinLong() {
   for (;;) asm volatile("");
 }
-inline int TouchAndSleep(std::size_t bytes) {
+// Unseen by sanitizers: what they keep about memory would count against the group too.
+__attribute__((no_sanitize("thread", "address"))) inline int TouchAndSleep(std::size_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return 2;
   for (std::size_t at = 0; at < bytes; at += 4096) static_cast<volatile char*>(memory)[at] = 1;
