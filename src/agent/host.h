@@ -77,11 +77,12 @@ class Group {
   virtual const std::string& name() const = 0;
 
   // Writes the limits, reads them back; an error names the limit, what was asked and what the
-  // kernel holds instead. Limits that are unset are lifted.
+  // kernel holds instead. Limits that are unset are lifted. E2071: out of range; E2073: a memory
+  // limit below what is in use; what was held before then stays.
   virtual Result<void> SetLimits(const KernelLimits& limits) = 0;
 
-  // Moves the calling process into the group. Async-signal-safe: for a child between fork and exec.
-  // Returns 0 or an errno.
+  // Moves the calling process into the group. Async-signal-safe: for a child between fork and exec,
+  // which has one thread. Returns 0 or an errno.
   virtual int JoinSelf() noexcept = 0;
 
   // For clone3(2) with CLONE_INTO_CGROUP: a child made with it starts in the group, but for what
@@ -104,11 +105,13 @@ class Group {
   // with E2075 at the deadline.
   virtual Result<void> Kill(Duration deadline) = 0;
 
-  // Removes the empty group and what Create made for it. Safe to repeat.
+  // Removes the empty group and what Create made for it; E2080 while processes are in it. Safe to
+  // repeat.
   virtual Result<void> Remove() = 0;
 
   // A descriptor that polls readable after the group became empty, an out-of-memory kill, or the
-  // memory line. Read() then tells what happened; DrainEvents() clears the descriptor.
+  // memory line; the kernel may take 10 ms to say so. Read() then tells what happened: perhaps
+  // nothing, as a freeze or a joining process may wake it too. DrainEvents() clears the descriptor.
   virtual int EventsFd() const = 0;
   virtual void DrainEvents() = 0;
 
@@ -127,7 +130,8 @@ class Host {
   virtual Capabilities Look() = 0;
 
   // Makes a fresh, empty group with these limits; leaves nothing behind if it fails. The name is
-  // [A-Za-z0-9._:-]{1,128} and not in use.
+  // [A-Za-z0-9._:-]{1,128} (E2071) and not in use (E2076). E2099: no groups, or none with this
+  // limit, can be made here; the message says what is missing.
   virtual Result<std::unique_ptr<Group>> Create(std::string_view name,
                                                 const KernelLimits& limits) = 0;
 
