@@ -17,7 +17,7 @@ import cxx
 CODE = (".cc", ".h", ".py", ".sh", ".cmake", ".toml")
 TEXT = (*CODE, ".md", ".json", ".txt", ".yml", ".svg", "")
 TEST_PLACES = ("tests/", "bench/", "fuzz/", "examples/")
-TEST_FILE = re.compile(r"_(test|contract)\.(cc|h|py)$|^tests/")
+TEST_FILE = re.compile(r"_(test|contract|reference)\.(cc|h|py|inc)$|/test_\w+\.h$|^tests/")
 
 
 class Tree:
@@ -71,7 +71,7 @@ def check_arrows(tree):
             if path.startswith("include/") and not include.path.startswith("mete/"):
                 yield f"{where}: a public header includes only std and mete/: \"{include.path}\""
                 continue
-            if "/" not in include.path:
+            if "/" not in include.path and not include.path.endswith(".inc"):
                 yield f"{where}: include by folder and name: \"{include.path}\""
                 continue
             target = public.get(include.path, include.path.split("/")[0])
