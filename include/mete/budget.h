@@ -11,9 +11,10 @@
 // Amounts are int64 in base units (bytes, tokens, nanoseconds), from 0 to INT64_MAX.
 //
 // Thread safety: every operation may run on any thread at any time, unless it says REQUIRES.
-// Charges, holds and reads are lock-free and allocate nothing; a refusal takes a lock only where
-// threads have credit (credit.h), to take that back first. src/budget/budget.cc opens with the
-// synchronisation contract and the races it tolerates, each with its bound.
+// Charges, holds and reads are lock-free and allocate nothing; a refusal, or a charge past a
+// limit, takes a lock only where threads have had credit (credit.h), to take that back first.
+// src/budget/budget.cc opens with the synchronisation contract and the races it tolerates, each
+// with its bound.
 //
 // Cost: 5 ns per level uncontended (one compare-and-swap), about the cost of a bare fetch_add.
 #pragma once
@@ -181,8 +182,11 @@ class Budget {
   void Undo(const Budget* end, std::int64_t amount, bool hold) noexcept;
   void EndHold(std::int64_t amount) noexcept;
   void SettleHold(std::int64_t held, std::int64_t refund, Outcome& outcome) noexcept;
-  bool Evaluate(std::int64_t seen) noexcept;
+  bool Evaluate(std::int64_t seen, bool new_limit = false) noexcept;
   void RearmIfAbove() noexcept;
+  bool LookAgain() noexcept;
+  void TakeCreditBack() noexcept;
+  void KeepPeak() noexcept;
   void RaisePeak(std::int64_t used) noexcept;
   SharedBudget* Root() const noexcept;
   bool IsBelow(const Budget* ancestor) const noexcept;
@@ -213,6 +217,7 @@ class alignas(128) SharedBudget : public Budget {
   detail::Atomic<std::int32_t> children_{0};
   // All credit of the tree whose root this is; guarded by credit_lock_.
   detail::Atomic<std::int32_t> credit_count_{0};
+  detail::Atomic<std::uint32_t> had_credit_{0};  // stays 1: credit that just ended was in the way
   Credit* credits_ = nullptr;
   mutable detail::Mutex credit_lock_;
 };

@@ -9,7 +9,8 @@
 // counts too much is bounded: the quantum is at most an eighth of the head-room on the path divided
 // by the number of credits, so all refills together leave seven eighths of it free; a credit whose
 // quantum would fall below a sixteenth of its maximum reserves nothing and charges exactly. When a
-// limit refuses anyone, the unspent credit under it is taken back first, also from idle threads.
+// limit refuses anyone, or is passed (Charge, SetLimit), the unspent credit under it is taken back
+// first, also from idle threads.
 //
 // Thread safety: one thread uses a Credit at a time; any number of credits may share a budget.
 #pragma once
@@ -66,6 +67,7 @@ class alignas(64) Credit {
 
   Charged ChargeSlow(std::int64_t amount) noexcept;
   void UnchargeSlow(std::int64_t amount) noexcept;
+  void ReturnAll() noexcept;
   std::int64_t Quantum() const noexcept;
   void Link() noexcept;
   void Unlink() noexcept;
@@ -73,7 +75,9 @@ class alignas(64) Credit {
   detail::Atomic<std::int64_t> available_{0};
   detail::Atomic<std::uint32_t> busy_{0};    // written by the owner only
   detail::Atomic<std::uint32_t> taking_{0};  // written under the root's credit lock
-  std::int64_t keep_ = 0;                    // the owner's: more than this goes back to the tree
+  // More than this goes back to the tree; at least `available_`. Written under the credit lock, and
+  // by a taker only while the owner is out.
+  std::int64_t keep_ = 0;
   Budget* budget_;
   SharedBudget* root_;
   std::int64_t max_quantum_;

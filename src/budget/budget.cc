@@ -1,29 +1,31 @@
 // The accounting core.
 //
-// Synchronisation contract
+// Synchronisation contract (tests/interleave runs this very code in every order that matters)
 //
 //  1. `charged_` changes only by atomic read-modify-write, bottom-up along the path. A charge
-//  checks
-//     the limit inside its compare-and-swap, so the sum of what was granted never passes a limit,
-//     under any interleaving.
-//  2. A charge that a node refuses undoes the nodes below it. Until it has, those nodes read too
-//     high, and may refuse another charge that would have fitted: a refusal is spurious only while
-//     another refusal through the same node is in flight. Compare-and-swap rather than
-//     add-check-undo keeps the refusing node itself always exact.
-//  3. A hold raises `held_` before `charged_`, and ends by lowering `charged_` before `held_`. So
-//  at
-//     every instant charged - held is at most what is truly used, and equal to it when nothing is
-//     in flight. Whoever finishes an operation looks for edges after it, so the last of several
-//     racing operations sees the true value and no edge is lost.
+//     checks the limit inside its compare-and-swap, so the sum of what was granted never passes
+//     a limit, under any interleaving.
+//  2. A charge that a node refuses undoes the nodes below it. Until it has, those nodes read
+//     too high, and may refuse another charge that would have fitted: a refusal is spurious
+//     only while another refusal through the same node is in flight. Compare-and-swap rather
+//     than add-check-undo keeps the refusing node itself exact, unless its limit is lowered at
+//     that time.
+//  3. A hold raises `held_` before `charged_`, and ends by lowering `charged_` before `held_`.
+//     So at every instant charged - held is at most what is used and what charges in flight ask
+//     for, and equal to what is used when nothing is in flight. While a hold begins or ends it
+//     is less: that hides edges, so whoever was refused a hold or ended one looks for edges
+//     after it, and the last of several racing operations sees the true value; and it hides a
+//     maximum, so the peak is kept before it.
 //  4. Limit and use are read crosswise: SetLimit stores the limit, then reads the use; a charge
-//     changes the use, then reads the limit again. All four are sequentially consistent, so one of
-//     the two sees the other: no charge stays above a limit that was lowered before it was granted.
-//     The same crossing ties the use to the watch word (watch.h): an edge is neither lost nor
-//     stuck.
+//     changes the use, then reads the limit again. All four are sequentially consistent, so one
+//     of the two sees the other: no charge stays above a limit that was lowered before it was
+//     granted. The same crossing ties the use to the watch word (watch.h): an edge is neither
+//     lost nor stuck. TryCharge reads the watch word instead of the limit; SetLimit changes its
+//     version, so that a thread that read an older limit cannot store what follows from it.
 //  5. A flow needs used() exactly where Roll subtracts it. Its holds are therefore two growing
-//  sums,
-//     ever held and ever settled: reading the settled sum, then `charged_`, then the held sum
-//     overstates what is held and never what is used.
+//     sums, ever held and ever settled: reading the settled sum, then `charged_`, then the held
+//     sum overstates what is held and never what is used. TryCharge on a flow is a hold that is
+//     settled at once, so that Roll never takes what a refusal undoes a moment later.
 //
 // Tolerated races, and how far they reach
 //
@@ -31,11 +33,15 @@
 //    A: tenant refuses               B: sees 86, raises the 80 % edge
 //    A: undo leaf 85 -> 60           ... the leaf was never at 80 % by granted charges
 //
-//  - An edge or a peak may count a charge that was refused a moment later, by the sum of the
-//    refusals in flight through that node.
+//  - An edge or a peak may count a charge that was refused a moment later, or a hold that ended
+//    between a charge and its look, by the sum of those in flight through that node.
 //  - An edge may be raised twice when its two charges straddle a fall and a re-arm, or another
-//    thread looks between the two halves of a settle.
+//    thread looks while a hold begins or ends.
+//  - An edge that a hold in flight hid is pending when that hold has ended, and its end tells
+//    it; a Release or a refusal cannot.
 //  - A level's used() may be too high by a hold that was made and settled during the read.
+//  - A Charge that overflows 63 bits further up, while the flow below is rolled, leaves that
+//    flow too low by its amount.
 #include "mete/budget.h"
 
 #include <algorithm>
@@ -183,12 +189,18 @@ bool Budget::TryChargeFrom(Budget* start, std::int64_t charged, std::int64_t amo
   Path path;
   for (Budget* node = start; node != nullptr; node = node->parent_, charged = -1) {
     if (charged < 0) {
-      if (hold) node->held_.fetch_add(amount);
-      charged = node->charged_.load(memory_order_relaxed);  // the compare-and-swap validates it
+      if (hold) {
+        node->KeepPeak();
+        node->held_.fetch_add(amount);
+      }
+      charged = node->charged_.load();  // ordered before a refusal's look for credit
       do {
         const std::int64_t limit = node->limit_.load(memory_order_relaxed);
         if (amount > limit - charged) {
-          if (hold) node->EndHold(amount);
+          if (hold) {
+            node->EndHold(amount);
+            node->LookAgain();
+          }
           return Refuse(node, node, limit, charged, amount, hold, refusal);
         }
       } while (!node->charged_.compare_exchange_weak(charged, charged + amount));
@@ -221,7 +233,7 @@ bool Budget::Refuse(const Budget* by, const Budget* end, std::int64_t limit, std
 bool Budget::TakeBackAndTryAgain(std::int64_t amount, bool hold, Outcome& outcome,
                                  Refusal& refusal) noexcept {
   SharedBudget* root = Root();
-  if (root == nullptr || root->credit_count_.load() == 0) return false;
+  if (root == nullptr || root->had_credit_.load() == 0) return false;
   // Under the lock nobody refills, so each round takes credit that was there or ends the loop.
   const std::lock_guard lock(root->credit_lock_);
   do {
@@ -235,20 +247,25 @@ Charged Budget::TryChargeSlow(Budget* start, std::int64_t charged, std::int64_t 
   Outcome outcome;
   Refusal refusal;
   if (amount < 0) {
-    return std::unexpected(Refusal{Refusal::Reason::kNegative, this, amount, limit(), charged_});
+    return std::unexpected(
+        Refusal{Refusal::Reason::kNegative, this, amount, limit(), charged_.load()});
   }
-  if (amount == 0 || TryChargeFrom(start, charged, amount, false, outcome, refusal) ||
-      TakeBackAndTryAgain(amount, false, outcome, refusal)) {
-    return outcome;
+  if (amount == 0) return outcome;
+  // A flow that is rolled meanwhile must not lose what may still be undone, so it is held first.
+  const bool hold = kind() == BudgetKind::kFlow;
+  if (!TryChargeFrom(start, charged, amount, hold, outcome, refusal) &&
+      !TakeBackAndTryAgain(amount, hold, outcome, refusal)) {
+    return std::unexpected(refusal);
   }
-  return std::unexpected(refusal);
+  if (hold) SettleHold(amount, 0, outcome);
+  return outcome;
 }
 
 // The fast path: one load of the watch word tells that neither the limit nor an edge is near, one
 // compare-and-swap charges, and a second load tells that this was still so. It stores nothing of
 // its own, because a locked instruction waits until earlier stores are done.
 Charged Budget::TryCharge(std::int64_t amount) noexcept {
-  if (amount <= 0) [[unlikely]]
+  if (amount <= 0 || watch::IsFlow(watch_.load(memory_order_relaxed))) [[unlikely]]
     return TryChargeSlow(this, -1, amount);
   for (Budget* node = this; node != nullptr; node = node->parent_) {
     std::int64_t charged = node->charged_.load(memory_order_relaxed);
@@ -298,7 +315,11 @@ Charged Budget::Charge(std::int64_t amount) noexcept {
       }
     } while (!node->charged_.compare_exchange_weak(charged, charged + amount));
     charged += amount;
-    if (charged > node->limit_.load() && node->IsOver()) outcome.over = true;
+    if (charged > node->limit_.load()) [[unlikely]] {
+      node->TakeCreditBack();
+      charged = std::min(charged, node->charged_.load());
+      if (node->IsOver()) outcome.over = true;
+    }
     path.Note(node, charged);
   }
   path.Look(outcome);
@@ -308,8 +329,12 @@ Charged Budget::Charge(std::int64_t amount) noexcept {
 void Budget::Undo(const Budget* end, std::int64_t amount, bool hold) noexcept {
   for (Budget* node = this; node != end; node = node->parent_) {
     node->charged_.fetch_sub(amount);
-    if (hold) node->EndHold(amount);
-    node->RearmIfAbove();
+    if (hold) {
+      node->EndHold(amount);
+      node->LookAgain();
+    } else {
+      node->RearmIfAbove();
+    }
   }
 }
 
@@ -318,11 +343,18 @@ void Budget::Uncharge(std::int64_t amount) noexcept {
   for (Budget* node = this; node != nullptr; node = node->parent_) {
     // The value that the subtraction returns is the local maximum of a level, so the peak costs the
     // rising path nothing (a peak kept on charge halves its speed).
+    // What was used just before counts too: a hold that begins now hides as much of it.
+    const std::int64_t used_before = node->used();
     const std::int64_t before = node->charged_.fetch_sub(amount);
     METE_CHECK(before >= amount);
-    node->RaisePeak(before - node->held_.load(memory_order_relaxed));
+    node->RaisePeak(std::max(used_before, Difference(before, node->held_.load())));
     node->RearmIfAbove();
   }
+}
+
+// Before a hold begins or ends, while charged - held is less than what is used.
+void Budget::KeepPeak() noexcept {
+  if (kind() == BudgetKind::kLevel) RaisePeak(used());
 }
 
 void Budget::RaisePeak(std::int64_t used) noexcept {
@@ -341,21 +373,20 @@ void Budget::EndHold(std::int64_t amount) noexcept {
 
 void Budget::SettleHold(std::int64_t held, std::int64_t refund, Outcome& outcome) noexcept {
   for (Budget* node = this; node != nullptr; node = node->parent_) {
+    node->KeepPeak();
     if (refund > 0) node->charged_.fetch_sub(refund);
     node->EndHold(held);
-    const std::int64_t charged = node->charged_.load();
-    if (charged >= watch::Floor(node->watch_.load()) && node->Evaluate(charged)) {
-      outcome.edges = true;
-    }
-    if (charged > node->limit_.load() && node->IsOver()) outcome.over = true;
+    if (node->LookAgain()) outcome.edges = true;
+    if (node->charged_.load() > node->limit_.load() && node->IsOver()) outcome.over = true;
   }
 }
 
 Outcome Budget::SetLimit(std::int64_t limit) noexcept {
   METE_CHECK(limit >= 0);
   limit_.store(limit);
+  if (charged_.load() > limit) TakeCreditBack();
   Outcome outcome;
-  outcome.edges = Evaluate(0);
+  outcome.edges = Evaluate(0, true);
   outcome.over = IsOver();
   return outcome;
 }
@@ -405,18 +436,22 @@ BudgetSnapshot Budget::snapshot() const noexcept {
 
 // Brings the watch word up to date with the use and the limit. `seen` is a charge that the caller
 // made itself, so that a crossing counts although the level has fallen again since.
-bool Budget::Evaluate(std::int64_t seen) noexcept {
+// `new_limit`: the word changes even if it says the same, so that nobody who looked before the
+// limit was set can store what follows from an older one.
+bool Budget::Evaluate(std::int64_t seen, bool new_limit) noexcept {
   const std::span<const std::uint8_t> percents = thresholds().percents();
   std::uint64_t word = watch_.load();
-  std::int64_t seen_used = seen - held();
+  std::int64_t seen_used = Difference(seen, held());
   for (;;) {
     const std::int64_t limit = limit_.load();
     const std::int64_t now = used();
-    const std::uint64_t next = NextWatch(word, percents, limit, std::max(seen_used, now), now);
+    std::uint64_t next = NextWatch(word, percents, limit, std::max(seen_used, now), now);
+    if (new_limit) next = watch::NextVersion(next);
     if (next != word && !watch_.compare_exchange_weak(word, next)) continue;
     // Another thread may have moved the use or the limit after we read it and have looked at the
     // old word: then this look is ours to take again (contract 4).
     word = next;
+    new_limit = false;
     seen_used = 0;
     const std::int64_t again = used();
     if (NextWatch(word, percents, limit_.load(), again, again) == word) break;
@@ -428,12 +463,28 @@ void Budget::RearmIfAbove() noexcept {
   if ((watch_.load() & watch::kAboveMask) != 0) Evaluate(0);
 }
 
+// After a hold has ended: while it did, others saw too little use, or too much.
+bool Budget::LookAgain() noexcept {
+  const std::uint64_t word = watch_.load();
+  const std::int64_t charged = charged_.load();
+  if ((word & watch::kAboveMask) == 0 && charged < watch::Floor(word)) return false;
+  return Evaluate(charged);
+}
+
 Edges Budget::TakeEdges() noexcept {
   if ((watch_.load(memory_order_relaxed) & watch::kPendingMask) == 0) return {};
   const std::uint64_t word = watch_.fetch_and(~watch::kPendingMask);
   const auto pending = static_cast<std::uint8_t>(word >> watch::kPendingShift);
   return {.thresholds = static_cast<std::uint8_t>(pending & 0x7f),
           .limit = (pending >> watch::kLimitBit) != 0};
+}
+
+// Past a limit nothing may be spent from credit any more.
+void Budget::TakeCreditBack() noexcept {
+  SharedBudget* root = Root();
+  if (root == nullptr || root->had_credit_.load() == 0) return;
+  const std::lock_guard lock(root->credit_lock_);
+  root->TakeCreditBack(this);
 }
 
 SharedBudget* Budget::Root() const noexcept {

@@ -14,8 +14,12 @@
 // After the fences either the owner sees `taking` and charges the tree exactly, or the taker sees
 // `busy` and waits for the few instructions until Leave.
 //
-// Refills and take-backs exclude each other by the credit lock. A refill only tries the lock: where
-// it is taken, the charge goes to the tree exactly and nobody waits.
+// Whatever moves between a stock and the tree does so under the credit lock, so that a refusal,
+// which takes stocks back under it, finds every unit in one of the two. Owners only try the
+// lock: where it is taken, they charge and uncharge the tree exactly and nobody waits.
+//
+// A stock is within the limits because charged, which counts it, is. Where charged passes a
+// limit all the same (Charge, SetLimit), stocks below it are taken back at once.
 #include "mete/credit.h"
 
 #include <algorithm>
@@ -49,8 +53,8 @@ Credit::Credit(Credit&& other) noexcept
 
 Credit::~Credit() {
   if (!linked_) return;  // moved from
-  Flush();
   const std::lock_guard lock(root_->credit_lock_);
+  ReturnAll();
   Unlink();
 }
 
@@ -60,6 +64,7 @@ void Credit::Link() noexcept {
   if (next_ != nullptr) next_->previous_ = this;
   root_->credits_ = this;
   root_->credit_count_.fetch_add(1);
+  root_->had_credit_.store(1);
   linked_ = true;
 }
 
@@ -106,41 +111,47 @@ Charged Credit::ChargeSlow(std::int64_t amount) noexcept {
 
 void Credit::UnchargeSlow(std::int64_t amount) noexcept {
   METE_CHECK(amount >= 0);
-  if (Enter()) {
+  if (root_->credit_lock_.try_lock()) {
+    const std::lock_guard lock(root_->credit_lock_, std::adopt_lock);
     keep_ = 2 * Quantum();
     const std::int64_t total = available_.load(memory_order_relaxed) + amount;
     const std::int64_t kept = std::min(total, keep_ / 2);
     available_.store(kept, memory_order_relaxed);
-    Leave();
-    amount = total - kept;
+    budget_->Uncharge(total - kept);
+    return;
   }
   budget_->Uncharge(amount);
 }
 
 void Credit::Flush() noexcept {
-  std::int64_t unspent = 0;
-  {
-    const std::lock_guard lock(root_->credit_lock_);
-    unspent = available_.exchange(0, memory_order_relaxed);
-    keep_ = 0;
-  }
+  const std::lock_guard lock(root_->credit_lock_);
+  ReturnAll();
+}
+
+void Credit::ReturnAll() noexcept {
+  const std::int64_t unspent = available_.exchange(0, memory_order_relaxed);
+  keep_ = 0;
   if (unspent > 0) budget_->Uncharge(unspent);
 }
 
-// Returns to the tree what credits below `under` have not spent. REQUIRES: credit_lock_ held.
+// Returns to the tree what credits below `under` have not spent, and lets them stock nothing before
+// they have looked at the head-room again. REQUIRES: credit_lock_ held.
 std::int64_t SharedBudget::TakeCreditBack(const Budget* under) noexcept {
-  // Refusals at a full limit are frequent and mostly find nothing: look before the costly fence. An
-  // owner whose refund is not visible yet is ordered after this refusal.
-  if (CreditUnderLocked(under) == 0) return 0;
+  // Refusals at a full limit are frequent and mostly find nothing: look before the costly fence.
+  bool any = false;
   for (Credit* credit = credits_; credit != nullptr; credit = credit->next_) {
-    if (credit->budget_->IsBelow(under)) credit->taking_.store(1, memory_order_relaxed);
+    if (credit->keep_ == 0 || !credit->budget_->IsBelow(under)) continue;
+    credit->taking_.store(1, memory_order_relaxed);
+    any = true;
   }
+  if (!any) return 0;
   detail::HeavyFence();
   std::int64_t taken = 0;
   for (Credit* credit = credits_; credit != nullptr; credit = credit->next_) {
-    if (!credit->budget_->IsBelow(under)) continue;
+    if (credit->taking_.load(memory_order_relaxed) == 0) continue;
     while (credit->busy_.load(memory_order_acquire) != 0) detail::Yield();
     const std::int64_t unspent = credit->available_.exchange(0, memory_order_relaxed);
+    credit->keep_ = 0;
     credit->taking_.store(0, memory_order_release);
     if (unspent > 0) credit->budget_->Uncharge(unspent);
     taken += unspent;

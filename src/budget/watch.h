@@ -7,6 +7,7 @@
 //   bits 16..21  the interned set of thresholds          (constant)
 //   bit  22      a flow, not a level                     (constant)
 //   bit  23      a SharedBudget                          (constant)
+//   bits 24..31  version: how often the limit was set
 //   bits 32..63  floor: below it lies no armed edge and nothing that the limit refuses; 26 bits of
 //                mantissa and 6 of shift, rounded down, so a charge near it may look for nothing
 //                but never misses anything
@@ -25,6 +26,8 @@ inline constexpr int kThresholdsShift = 16;
 inline constexpr std::uint64_t kThresholdsMask = 0x3f;
 inline constexpr std::uint64_t kFlowBit = 1u << 22;
 inline constexpr std::uint64_t kSharedBit = 1u << 23;
+inline constexpr int kVersionShift = 24;
+inline constexpr std::uint64_t kVersionMask = 0xff000000;
 inline constexpr int kFloorShift = 32;
 inline constexpr int kMantissaBits = 26;
 
@@ -48,6 +51,11 @@ constexpr std::int64_t Floor(std::uint64_t word) noexcept {
 constexpr bool IsFlow(std::uint64_t word) noexcept { return (word & kFlowBit) != 0; }
 constexpr bool IsShared(std::uint64_t word) noexcept { return (word & kSharedBit) != 0; }
 constexpr bool IsAbove(std::uint64_t word, int bit) noexcept { return ((word >> bit) & 1) != 0; }
+
+constexpr std::uint64_t NextVersion(std::uint64_t word) noexcept {
+  const std::uint64_t version = word + (std::uint64_t{1} << kVersionShift);
+  return (word & ~kVersionMask) | (version & kVersionMask);
+}
 
 constexpr std::uint8_t ThresholdsId(std::uint64_t word) noexcept {
   return static_cast<std::uint8_t>((word >> kThresholdsShift) & kThresholdsMask);
