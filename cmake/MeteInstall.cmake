@@ -2,7 +2,7 @@
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY include/mete DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-foreach(folder base budget quota)
+foreach(folder base budget memory new_hook quota)
   if(TARGET mete_${folder})
     install(TARGETS mete_${folder} EXPORT mete_targets
             ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})

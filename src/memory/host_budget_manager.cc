@@ -1,0 +1,265 @@
+#include "mete/host_budget_manager.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/check.h"
+#include "base/quote.h"
+#include "memory/host_parts.h"
+
+namespace mete {
+
+using std::memory_order_acquire;
+using std::memory_order_relaxed;
+using std::memory_order_release;
+
+namespace {
+
+// One delivery at a time on a thread: what a callback raises is taken by the loop that called it.
+constinit thread_local bool t_delivering = false;
+
+std::string CheckOptions(const HostOptions& options) {
+  const std::pair<const char*, std::int64_t> limits[] = {
+      {"limit", options.limit},
+      {"frames_limit", options.frames_limit},
+      {"persistent_limit", options.persistent_limit},
+      {"heap_limit", options.heap_limit}};
+  for (const auto& [name, limit] : limits) {
+    if (limit < 0) return std::string(name) + ": 0 or more: " + std::to_string(limit);
+  }
+  if (options.parent != nullptr && options.parent->kind() != BudgetKind::kLevel) {
+    return "parent: must be a level, not a flow";
+  }
+  if (options.fallback_warning < 0 || options.fallback_warning > 100) {
+    return "fallback_warning: 0 to 100 per cent: " + std::to_string(options.fallback_warning);
+  }
+  if (std::max(options.persistent_ready, options.persistent_reserve) > kMaxAllocation) {
+    return "persistent_ready, persistent_reserve: at most " + std::to_string(kMaxAllocation) +
+           " bytes";
+  }
+  return {};
+}
+
+void PrintLeaks(const std::vector<HostLeak>& leaks) {
+  for (const HostLeak& leak : leaks) {
+    std::fprintf(stderr, "mete: leaked by %s: %lld allocations, %lld bytes\n", leak.owner.c_str(),
+                 static_cast<long long>(leak.count), static_cast<long long>(leak.bytes));
+  }
+}
+
+}  // namespace
+
+HostBudgetManager::HostBudgetManager(const HostOptions& options)
+    : memory_(options.memory != nullptr ? options.memory : &SystemHostMemory()),
+      host_(BudgetKind::kLevel, options.limit, options.parent, options.thresholds),
+      frames_budget_(BudgetKind::kLevel, options.frames_limit, &host_, options.thresholds),
+      persistent_budget_(BudgetKind::kLevel, options.persistent_limit, &host_, options.thresholds),
+      heap_budget_(BudgetKind::kLevel, options.heap_limit, &host_, options.thresholds),
+      overflow_budget_(BudgetKind::kLevel, kNoLimit, &heap_budget_, options.thresholds),
+      parts_(std::make_unique<Parts>()) {
+  parts_->thresholds = options.thresholds;
+  parts_->fallback_warning = options.fallback_warning;
+  parts_->leaked = options.leaked ? options.leaked : PrintLeaks;
+}
+
+Result<std::unique_ptr<HostBudgetManager>> HostBudgetManager::Open(const HostOptions& options) {
+  if (std::string bad = CheckOptions(options); !bad.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, std::move(bad));
+  }
+  std::unique_ptr<HostBudgetManager> manager(new HostBudgetManager(options));
+  if (auto error = manager->OpenParts(options)) return std::unexpected(*std::move(error));
+  return manager;
+}
+
+std::optional<Error> HostBudgetManager::OpenParts(const HostOptions& options) {
+  parts_->self = *Owner("host");
+  if (const auto refused = parts_->persistent.Open(
+          *memory_, persistent_budget_, options.persistent_reserve, options.persistent_ready)) {
+    return refused->ToError();
+  }
+  auto frames = FrameArena::Open(options.frames, frames_budget_, overflow_budget_, *memory_,
+                                 &EdgesRaised, this);
+  if (!frames) return frames.error();
+  frames_ = std::move(*frames);
+  return std::nullopt;
+}
+
+HostBudgetManager::~HostBudgetManager() {
+  EndDeferred(~std::uint64_t{0});
+  frames_.reset();
+  if (const std::vector<HostLeak> left = leaks(); !left.empty()) parts_->leaked(left);
+}
+
+Allocated<Allocation> HostBudgetManager::RequestAllocation(std::size_t size, std::size_t alignment,
+                                                           AllocationScope scope) noexcept {
+  return parts_->self->RequestAllocation(size, alignment, scope);
+}
+
+void HostBudgetManager::BeginFrame() noexcept {
+  const std::uint64_t next = frames_->frame() + 1;
+  const auto in_flight = static_cast<std::uint64_t>(frames_->frames_in_flight());
+  // What destructors raise is delivered once all of them have run.
+  const bool delivering = std::exchange(t_delivering, true);
+  if (next > in_flight) EndDeferred(next - in_flight);
+  frames_->BeginFrame();
+  t_delivering = delivering;
+  CheckFallbackRatio();
+  DeliverWarnings();
+}
+
+void HostBudgetManager::PushDeferred(Deferred* deferred) noexcept {
+  const std::lock_guard lock(parts_->deferred_lock);
+  deferred->frame = frames_->frame();
+  (parts_->newest != nullptr ? parts_->newest->newer : parts_->oldest) = deferred;
+  parts_->newest = deferred;
+  parts_->deferred.fetch_add(1, memory_order_relaxed);
+}
+
+// Ends what was deferred in frames up to `until`, with no lock held: ends may defer again.
+void HostBudgetManager::EndDeferred(std::uint64_t until) noexcept {
+  for (;;) {
+    Deferred* deferred = nullptr;
+    {
+      const std::lock_guard lock(parts_->deferred_lock);
+      deferred = parts_->oldest;
+      if (deferred == nullptr || deferred->frame > until) return;
+      parts_->oldest = deferred->newer;
+      if (parts_->oldest == nullptr) parts_->newest = nullptr;
+      parts_->deferred.fetch_sub(1, memory_order_relaxed);
+    }
+    deferred->end(deferred);
+  }
+}
+
+Result<HostOwner*> HostBudgetManager::Owner(std::string_view name, std::int64_t limit) {
+  if (name.empty()) return Fail(ErrorCode::kInvalidArgument, "owner: a name: empty");
+  if (limit < 0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "owner: a limit of 0 or more: " + std::to_string(limit));
+  }
+  const std::lock_guard lock(parts_->owners_lock);
+  for (const auto& owner : parts_->owned) {
+    if (owner->name() == name) return owner.get();
+  }
+  parts_->owned.push_back(std::make_unique<HostOwner>(*this, std::string(name), limit, heap_budget_,
+                                                      parts_->thresholds));
+  HostOwner* const owner = parts_->owned.back().get();
+  owner->next_ = parts_->owners.load(memory_order_relaxed);
+  parts_->owners.store(owner, memory_order_release);
+  return owner;
+}
+
+std::vector<HostLeak> HostBudgetManager::leaks() const {
+  std::vector<HostLeak> left;
+  for (const HostOwner* owner = parts_->owners.load(memory_order_acquire); owner != nullptr;
+       owner = owner->next_) {
+    if (owner->live_count() == 0) continue;
+    left.push_back({owner->name(), owner->live_count(), owner->live_bytes()});
+  }
+  std::ranges::sort(left, {}, &HostLeak::owner);
+  return left;
+}
+
+HostSubscription HostBudgetManager::Subscribe(std::function<void(const HostWarning&)> callback) {
+  auto state = std::make_shared<HostSubscription::State>();
+  state->callback = std::move(callback);
+  const std::lock_guard lock(parts_->subscribers_lock);
+  auto list = std::make_shared<Subscribers>();
+  for (const auto& other : *parts_->subscribers) {
+    if (!other->ended.load(memory_order_relaxed)) list->push_back(other);
+  }
+  list->push_back(state);
+  parts_->subscribers = std::move(list);
+  return HostSubscription(std::move(state));
+}
+
+void HostSubscription::End() noexcept {
+  if (state_ != nullptr) state_->ended.store(true, memory_order_release);
+  state_.reset();
+}
+
+void HostBudgetManager::EdgesRaised(void* self) {
+  auto& manager = *static_cast<HostBudgetManager*>(self);
+  manager.parts_->edges_raised.store(true);
+  // While it opens there are no subscribers; and the budgets of a part are not all there.
+  if (manager.frames_ != nullptr) manager.DeliverWarnings();
+}
+
+void HostBudgetManager::Deliver(const HostWarning& warning) noexcept {
+  std::shared_ptr<const Subscribers> subscribers;
+  {
+    const std::lock_guard lock(parts_->subscribers_lock);
+    subscribers = parts_->subscribers;
+  }
+  for (const auto& subscriber : *subscribers) {
+    if (!subscriber->ended.load(memory_order_acquire)) subscriber->callback(warning);
+  }
+}
+
+bool HostBudgetManager::DeliverEdges(std::string_view name, Budget& node) noexcept {
+  const Edges edges = node.TakeEdges();
+  if (!edges) return false;
+  const auto percents = node.thresholds().percents();
+  for (std::size_t i = 0; i < percents.size(); ++i) {
+    if ((edges.thresholds >> i & 1) == 0) continue;
+    Deliver({HostWarning::Kind::kThreshold, name, percents[i], node.snapshot()});
+  }
+  if (edges.limit) Deliver({HostWarning::Kind::kLimit, name, 100, node.snapshot()});
+  return true;
+}
+
+// Rounds until none is pending, so that what a callback raises is delivered as well. Callbacks that
+// raise an edge each time would go on for ever; the last rounds are left to the next call.
+void HostBudgetManager::DeliverWarnings() noexcept {
+  constexpr int kRounds = 16;
+  if (t_delivering) {
+    parts_->edges_raised.store(true);
+    return;
+  }
+  t_delivering = true;
+  for (int round = 0; round < kRounds; ++round) {
+    parts_->edges_raised.store(false);
+    bool any = DeliverEdges("host", host_);
+    any = DeliverEdges("frames", frames_budget_) || any;
+    any = DeliverEdges("persistent", persistent_budget_) || any;
+    any = DeliverEdges("heap", heap_budget_) || any;
+    for (HostOwner* owner = parts_->owners.load(memory_order_acquire); owner != nullptr;
+         owner = owner->next_) {
+      any = DeliverEdges(owner->name(), owner->budget()) || any;
+    }
+    if (!any && !parts_->edges_raised.load()) break;
+  }
+  t_delivering = false;
+}
+
+// An edge of its own: raised above the ratio, re-armed at or below it.
+void HostBudgetManager::CheckFallbackRatio() noexcept {
+  const double percent = frames_->fallback_ratio() * 100;
+  const bool high = percent > parts_->fallback_warning;
+  if (high == parts_->fallbacks_high.exchange(high) || !high || t_delivering) return;
+  t_delivering = true;
+  Deliver({HostWarning::Kind::kFallbackRatio, "frames", static_cast<int>(percent),
+           frames_budget_.snapshot()});
+  t_delivering = false;
+}
+
+HostSnapshot HostBudgetManager::snapshot() const {
+  HostSnapshot shot;
+  shot.host = host_.snapshot();
+  shot.frames = frames_budget_.snapshot();
+  shot.persistent = persistent_budget_.snapshot();
+  shot.heap = heap_budget_.snapshot();
+  shot.frame = frames_->statistics();
+  shot.persistent_committed = parts_->persistent.committed();
+  shot.deferred = parts_->deferred.load(memory_order_relaxed);
+  for (const HostOwner* owner = parts_->owners.load(memory_order_acquire); owner != nullptr;
+       owner = owner->next_) {
+    shot.owners.push_back(
+        {owner->name(), owner->live_count(), owner->live_bytes(), owner->budget().snapshot()});
+  }
+  std::ranges::sort(shot.owners, {}, &HostOwnerUsage::name);
+  shot.untracked = CountUntracked();
+  return shot;
+}
+
+}  // namespace mete

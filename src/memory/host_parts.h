@@ -1,0 +1,49 @@
+// The inside of a HostBudgetManager.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "memory/persistent_arena.h"
+#include "memory/spin_lock.h"
+#include "mete/host_budget_manager.h"
+
+namespace mete {
+
+// One subscriber. Shared by the subscription, the list, and whoever is calling it.
+struct HostSubscription::State {
+  std::function<void(const HostWarning&)> callback;
+  std::atomic<bool> ended{false};
+};
+
+// The list is copied on change, so that delivering holds no lock and allocates nothing.
+using Subscribers = std::vector<std::shared_ptr<HostSubscription::State>>;
+
+struct HostBudgetManager::Parts {
+  PersistentArena persistent;
+
+  std::mutex owners_lock;  // of adding; the list is read without, owners stay until the end
+  std::atomic<HostOwner*> owners{nullptr};
+  std::vector<std::unique_ptr<HostOwner>> owned;
+  HostOwner* self = nullptr;
+  Thresholds thresholds;
+
+  std::mutex subscribers_lock;
+  std::shared_ptr<const Subscribers> subscribers = std::make_shared<Subscribers>();
+  std::atomic<bool> edges_raised{false};
+  std::atomic<bool> fallbacks_high{false};
+  int fallback_warning = 5;
+
+  SpinLock deferred_lock;
+  Deferred* oldest = nullptr;  // guarded by deferred_lock
+  Deferred* newest = nullptr;
+  std::atomic<std::int64_t> deferred{0};
+
+  std::function<void(const std::vector<HostLeak>&)> leaked;
+};
+
+}  // namespace mete
