@@ -208,6 +208,15 @@ TEST(Quantity, KeepsTextsOfAnyLength) {
   ExpectRefusal(text, text.size());
 }
 
+TEST(Quantity, WeighsExponentsAgainstDigitsOfAnyNumber) {
+  const std::string zeros(2'000'000, '0');
+  EXPECT_EQ(Quantity::Parse("1" + zeros + "e-2000000").value().Value(), 1);
+  EXPECT_EQ(Quantity::Parse("0." + zeros + "1e2000001").value().Value(), 1);
+  EXPECT_EQ(Quantity::Parse("0." + zeros + "1e1999992").value().Nano(), 1);
+  EXPECT_EQ(Quantity::Parse("0." + zeros + "1").value().Nano(), 1);
+  EXPECT_FALSE(Quantity::Parse("0." + zeros + "1e2000020"));
+}
+
 TEST(Quantity, SaysWhatIsTooLargeForAScale) {
   const auto exa = Quantity::Parse("1E");
   ASSERT_TRUE(exa);
