@@ -161,6 +161,7 @@ std::vector<std::string_view> Flags::GetAll(std::string_view name) const {
 
 std::vector<char*> Flags::OperandArgv() const {
   std::vector<char*> argv;
+  argv.reserve(operands_.size() + 1);
   // execvp does not write through its pointers; the type is an accident of C.
   for (std::string_view operand : operands_) argv.push_back(const_cast<char*>(operand.data()));
   argv.push_back(nullptr);

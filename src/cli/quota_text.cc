@@ -31,7 +31,7 @@ JsonObject Members(const Json& json, std::string_view name) {
 // A number of the window of that limit: bytes for people, else as it came; "-" for none, which is
 // what no limit has.
 std::string AmountText(const Json& window, std::string_view limit, std::string_view name) {
-  const std::string text = TextOf(window, name);
+  std::string text = TextOf(window, name);
   if (text.empty()) return "-";
   const std::optional<LimitKind> kind = FindLimit(limit);
   const bool bytes = kind == LimitKind::kMemory || kind == LimitKind::kGpuMemory;

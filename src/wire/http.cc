@@ -18,7 +18,7 @@ namespace {
 namespace http = boost::beast::http;
 using ErrorCodeOut = boost::beast::error_code;
 
-constexpr std::size_t kMaxTargetBytes = 8 * 1024;
+constexpr std::size_t kMaxTargetBytes = std::size_t{8} << 10;
 constexpr std::size_t kMaxHeaders = 100;
 // A chunk's size line, extension included; what is unread of a body cannot be longer than this.
 constexpr std::size_t kMaxChunkLine = 1024;

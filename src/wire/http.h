@@ -36,8 +36,8 @@ struct HttpResponse {
 std::string Serialize(const HttpRequest& request, bool close = false);
 std::string Serialize(const HttpResponse& response, bool close = false);
 
-inline constexpr std::size_t kMaxHeaderBytes = 16 * 1024;
-inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
+inline constexpr std::size_t kMaxHeaderBytes = std::size_t{16} << 10;
+inline constexpr std::size_t kMaxBodyBytes = std::size_t{1} << 20;
 
 // Feed takes any cut of the byte stream and keeps what is left over for the next message
 // (pipelining works: call Feed("") again until it answers nullopt). An error (E2071) is final:

@@ -40,7 +40,11 @@ bool IsNumber(std::string_view text) {
     while (at < text.size() && text[at] >= '0' && text[at] <= '9') ++at;
     return at - start;
   };
-  const auto take = [&](char c) { return at < text.size() && text[at] == c && ++at > 0; };
+  const auto take = [&](char c) {
+    const bool there = at < text.size() && text[at] == c;
+    if (there) ++at;
+    return there;
+  };
   take('-');
   const bool leading_zero = at < text.size() && text[at] == '0';
   const std::size_t whole = digits();

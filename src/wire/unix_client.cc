@@ -77,7 +77,7 @@ Result<HttpResponse> ReadResponse(int fd, const std::string& path) {
     Result<std::optional<HttpResponse>> response =
         parser.Feed({bytes, static_cast<std::size_t>(got)});
     if (!response) return Fail(ErrorCode::kSystem, response.error().message + ": " + path);
-    if (*response) return std::move(**response);
+    if (std::optional<HttpResponse>& whole = *response) return *std::move(whole);
   }
 }
 
