@@ -1,52 +1,12 @@
 // Budgets under the interleavings of three threads of two operations over three levels.
 #include <gtest/gtest.h>
 
-#include <cstdio>
-
-#include "tree_program.h"
+#include "scenarios.h"
 
 namespace mete::interleave {
 namespace {
 
 constexpr auto kFlow = BudgetKind::kFlow;
-constexpr std::int64_t kMany = 1000;
-
-Op Try(Node node, std::int64_t amount) {
-  return {.what = Do::kTryCharge, .node = node, .amount = amount};
-}
-Op Charge(Node node, std::int64_t amount) {
-  return {.what = Do::kCharge, .node = node, .amount = amount};
-}
-Op Uncharge(Node node, std::int64_t amount) {
-  return {.what = Do::kUncharge, .node = node, .amount = amount};
-}
-// Only where the thread's operation before was granted.
-Op ThenUncharge(Node node, std::int64_t amount) {
-  return {.what = Do::kUncharge, .node = node, .amount = amount, .if_granted = true};
-}
-Op Reserve(Node node, std::int64_t amount, int slot) {
-  return {.what = Do::kReserve, .node = node, .amount = amount, .slot = slot};
-}
-Op Settle(Node node, std::int64_t amount, int slot) {
-  return {.what = Do::kSettle, .node = node, .amount = amount, .slot = slot};
-}
-Op Release(Node node, int slot) { return {.what = Do::kRelease, .node = node, .slot = slot}; }
-Op SetLimit(Node node, std::int64_t limit) {
-  return {.what = Do::kSetLimit, .node = node, .amount = limit};
-}
-Op Roll(Node node) { return {.what = Do::kRoll, .node = node}; }
-Op Take(Node node) { return {.what = Do::kTakeEdges, .node = node}; }
-Op ResetPeak(Node node) { return {.what = Do::kResetPeak, .node = node}; }
-
-void Print(const Scenario& scenario, const Exploration& result) {
-  std::printf("%-36s %9llu executions, %8llu states, depth %3d, %s preemptions\n",
-              scenario.name.c_str(), static_cast<unsigned long long>(result.executions),
-              static_cast<unsigned long long>(result.states), result.depth,
-              scenario.bounds.preemptions == Bounds::kAny
-                  ? "any"
-                  : std::to_string(scenario.bounds.preemptions).c_str());
-}
-
 class Interleavings : public testing::TestWithParam<Scenario> {};
 
 TEST_P(Interleavings, Hold) {

@@ -76,6 +76,7 @@ class Explorer {
 
   [[noreturn]] void Violate(std::string what);
   bool tracing() const { return tracing_; }
+  bool replaying() const { return next_choice_ < replayed_ && !tracing_; }
   void Trace(std::string line);
 
  private:
@@ -523,6 +524,7 @@ void Violate(std::string what) {
   g_plain = 0;  // nothing on this fiber's stack is destroyed
   g_explorer->Violate(std::move(what));
 }
+bool Replaying() { return g_explorer != nullptr && g_explorer->replaying(); }
 bool Tracing() { return g_explorer != nullptr && g_explorer->tracing(); }
 void Trace(std::string line) {
   if (Tracing()) g_explorer->Trace(std::move(line));

@@ -73,6 +73,9 @@ void Boundary(std::uint64_t local);
 // A check has failed: ends the exploration.
 [[noreturn]] void Violate(std::string what);
 
+// Whether the execution is still where the one before it was: what was checked there holds.
+bool Replaying();
+
 // While one exists, atomic operations act at once and are no point to switch at: for checks.
 class PlainAccess {
  public:

@@ -54,6 +54,7 @@ TreeProgram::TreeProgram(const Scenario& scenario) : scenario_(scenario) {
     METE_CHECK(ops.size() <= kMaxOps);
     for (std::size_t i = 0; i < ops.size(); ++i) {
       ids_.push_back(thread * kMaxOps + static_cast<int>(i));
+      ops_[static_cast<std::size_t>(ids_.back())] = ops[i];
       auto& least = least_limit_[static_cast<std::size_t>(ops[i].node)];
       if (ops[i].what == Do::kSetLimit) least = std::min(least, ops[i].amount);
       if (ops[i].what >= Do::kSpend) uses_credit = true;
@@ -110,11 +111,6 @@ std::int64_t TreeProgram::CreditUnder(int node) {
   return sum;
 }
 
-const Op& TreeProgram::OpOf(int id) const {
-  return scenario_
-      .threads[static_cast<std::size_t>(id / kMaxOps)][static_cast<std::size_t>(id % kMaxOps)];
-}
-
 void TreeProgram::Thread(int thread) {
   const auto& ops = scenario_.threads[static_cast<std::size_t>(thread)];
   for (int i = 0; i < static_cast<int>(ops.size()); ++i) {
@@ -153,7 +149,7 @@ void TreeProgram::End(int id, bool granted) {
   const Op& op = OpOf(id);
   if (op.what == Do::kResetPeak) memory_.quiet_peak[static_cast<std::size_t>(op.node)] = 0;
   if (granted) {
-    CheckGranted(id);
+    if (!Replaying()) CheckGranted(id);
     ForgetOrder(id);
   }
   if (!Running() && !scenario_.bounds.store_buffers) {

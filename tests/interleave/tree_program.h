@@ -129,7 +129,7 @@ class TreeProgram : public Program {
   void End(int id, bool granted);
   void ForgetOrder(int id);
 
-  const Op& OpOf(int id) const;
+  const Op& OpOf(int id) const { return ops_[static_cast<std::size_t>(id)]; }
   Record& RecordOf(int id) { return memory_.log[static_cast<std::size_t>(id)]; }
   const Record& RecordOf(int id) const { return memory_.log[static_cast<std::size_t>(id)]; }
   Budget& NodeAt(int node);
@@ -157,7 +157,8 @@ class TreeProgram : public Program {
   std::string Describe(int id) const;
 
   Scenario scenario_;
-  std::vector<int> ids_;  // of all operations
+  std::array<Op, kMaxThreads * kMaxOps> ops_{};  // by id
+  std::vector<int> ids_;                         // of all operations
   std::size_t memory_size_ = sizeof(Memory);
   std::array<Sums, kNodes> base_;
   std::array<std::int64_t, kNodes> least_limit_;
