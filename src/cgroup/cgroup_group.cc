@@ -85,9 +85,8 @@ Result<void> CgroupGroup::Apply(const KernelLimits& limits, bool fresh) {
     if (auto fits = CheckMemoryFits(controls_, *limits.memory_max); !fits) return fits;
   }
   auto written = WriteLimits(controls_, limits, fresh);
-  if (written && controls_.memory.version == Version::kV1 &&
-      limits.memory_line != limits_.memory_line) {
-    written = events_.SetLineV1(controls_.memory.dir, limits.memory_line);
+  if (written && limits.memory_line != limits_.memory_line) {
+    written = events_.SetLine(controls_.memory, limits.memory_line);
   }
   if (written) limits_ = limits;
   return written;

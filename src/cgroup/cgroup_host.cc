@@ -89,6 +89,14 @@ Result<std::unique_ptr<agent::Group>> CgroupHost::Create(std::string_view name,
   return CgroupGroup::Make(roots_, name, limits);
 }
 
+Result<std::unique_ptr<agent::Group>> CgroupHost::Find(std::string_view name) {
+  if (auto checked = CheckGroupName(name); !checked) return std::unexpected(checked.error());
+  if (!places_.missing.empty()) {
+    return Fail(ErrorCode::kNotFound, fmt::format("group does not exist: {}", name));
+  }
+  return CgroupGroup::Find(roots_, name);
+}
+
 std::optional<std::string> CgroupHost::GroupOf(pid_t pid) {
   return GroupIn(UnifiedPathOf(pid), places_.unified_path);
 }

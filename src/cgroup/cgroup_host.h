@@ -26,6 +26,7 @@ class CgroupHost final : public agent::Host {
   agent::Capabilities Look() override;
   Result<std::unique_ptr<agent::Group>> Create(std::string_view name,
                                                const agent::KernelLimits& limits) override;
+  Result<std::unique_ptr<agent::Group>> Find(std::string_view name) override;
   std::optional<std::string> GroupOf(pid_t pid) override;
 
  private:

@@ -73,18 +73,22 @@ Result<void> EventSource::Open(int unified, const ControlDirs::One& memory) {
   return {};
 }
 
-Result<void> EventSource::SetLineV1(int memory_dir, std::optional<std::int64_t> line) {
+Result<void> EventSource::SetLine(const ControlDirs::One& memory,
+                                  std::optional<std::int64_t> line) {
   line_.reset();  // closing the descriptor ends the registration, and leaves the epoll set
-  if (!line) return {};
-  UniqueFd usage(openat(memory_dir, "memory.usage_in_bytes", O_RDONLY | O_CLOEXEC));
+  if (!line || memory.version == Version::kNone) return {};
+  const bool v1 = memory.version == Version::kV1;
+  const char* file = v1 ? "memory.usage_in_bytes" : "memory.current";
+  UniqueFd usage(openat(memory.dir, file, O_RDONLY | O_CLOEXEC));
   UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!usage || !event) return Failed("memory.usage_in_bytes", errno);
-  if (int error = Register(memory_dir, event.get(), usage.get(), fmt::format("{}", *line))) {
-    return Failed("memory.usage_in_bytes", error);
+  if (!usage || !event || !Add(event.get(), EPOLLIN)) return Failed(file, errno);
+  if (int error =
+          v1 ? Register(memory.dir, event.get(), usage.get(), fmt::format("{}", *line)) : 0) {
+    return Failed(file, error);
   }
-  if (!Add(event.get(), EPOLLIN)) return Failed("memory.usage_in_bytes", errno);
   line_ = std::move(event);
-  // The kernel signals crossings only, so a line that is already passed is signalled here.
+  // The kernel tells of crossings only (v1), or of the next allocation (v2): a line that is already
+  // passed is told here.
   FileBuffer buffer;
   auto used = ReadFrom(usage.get(), buffer);
   if (used && NumberIn(*used).value_or(0) >= *line) {

@@ -23,9 +23,9 @@ class EventSource {
   // `unified` is the group's directory there; descriptors are borrowed for this call.
   Result<void> Open(int unified, const ControlDirs::One& memory);
 
-  // v1 only (v2 has memory.high): watches for the use reaching `line`; unset ends it. If it is
-  // reached already, the descriptor is readable at once.
-  Result<void> SetLineV1(int memory_dir, std::optional<std::int64_t> line);
+  // Watches for the use reaching `line`; unset ends it. If it is reached already, the descriptor is
+  // readable at once. On v2 memory.high must have been written: its events tell of the line.
+  Result<void> SetLine(const ControlDirs::One& memory, std::optional<std::int64_t> line);
 
   int fd() const { return epoll_.get(); }
   void Drain();

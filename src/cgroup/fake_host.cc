@@ -28,10 +28,10 @@ using agent::KernelLimits;
 using agent::Sample;
 using Clock = std::chrono::steady_clock;
 
-// Values that nobody sets by chance, and that differ between test programs and groups.
-rlim_t NewMark() {
-  static std::atomic<rlim_t> count{0};
-  return (rlim_t{1} << 61) + (static_cast<rlim_t>(getpid()) << 24) + ++count;
+// A value that differs between hosts, also of different test programs.
+std::uint64_t NewSeed() {
+  static std::atomic<std::uint64_t> count{0};
+  return (static_cast<std::uint64_t>(getpid()) << 24) + ++count;
 }
 
 // 0 if there is no such process, or it is another user's.
@@ -263,7 +263,7 @@ class FakeGroup final : public agent::Group {
   std::shared_ptr<FakeState> state_;
 };
 
-FakeHost::FakeHost() {
+FakeHost::FakeHost() : seed_(NewSeed()) {
   capabilities.layout = "fake";
   for (agent::GradeInfo* info : {&capabilities.cpu, &capabilities.memory, &capabilities.pids,
                                  &capabilities.freeze, &capabilities.kill, &capabilities.cpu_usage,
@@ -289,7 +289,7 @@ Result<std::unique_ptr<agent::Group>> FakeHost::Create(std::string_view name,
   if (auto error = TakeFailure(FakeCall::kCreate)) return std::unexpected(*error);
   auto state = std::make_shared<FakeState>();
   state->name = name;
-  state->mark = NewMark();
+  state->mark = MarkOfName(name);
   state->limits = limits;
   state->wake.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   state->epoll.reset(epoll_create1(EPOLL_CLOEXEC));
@@ -304,6 +304,26 @@ Result<std::unique_ptr<agent::Group>> FakeHost::Create(std::string_view name,
   state->join_fails = failure != failures_.end();
   if (!groups_.emplace(state->name, state).second) {
     return Fail(ErrorCode::kAlreadyExists, "group exists already: " + state->name);
+  }
+  return std::make_unique<FakeGroup>(*this, state);
+}
+
+// A soft limit that nobody sets by chance.
+std::uint64_t FakeHost::MarkOfName(std::string_view name) const {
+  const std::size_t hash = std::hash<std::string>{}(std::to_string(seed_) + ' ' + std::string(name));
+  return (rlim_t{1} << 61) + (hash >> 4);
+}
+
+Result<std::unique_ptr<agent::Group>> FakeHost::Find(std::string_view name) {
+  std::shared_ptr<FakeState> state = StateNamed(name);
+  if (!state) {
+    const rlim_t mark = MarkOfName(name);
+    if (Members(mark).empty()) {
+      return Fail(ErrorCode::kNotFound, "group does not exist: " + std::string(name));
+    }
+    state = std::make_shared<FakeState>();
+    state->name = name;
+    state->mark = mark;
   }
   return std::make_unique<FakeGroup>(*this, state);
 }
@@ -343,16 +363,16 @@ void FakeHost::Log(std::string_view name, const char* call) {
   calls_[std::string(name)].emplace_back(call);
 }
 
-std::shared_ptr<FakeState> FakeHost::Find(std::string_view name) const {
+std::shared_ptr<FakeState> FakeHost::StateNamed(std::string_view name) const {
   std::lock_guard lock(mutex_);
   auto group = groups_.find(name);
   return group == groups_.end() ? nullptr : group->second;
 }
 
-bool FakeHost::Exists(std::string_view name) const { return Find(name) != nullptr; }
+bool FakeHost::Exists(std::string_view name) const { return StateNamed(name) != nullptr; }
 
 std::optional<KernelLimits> FakeHost::LimitsOf(std::string_view name) const {
-  auto state = Find(name);
+  auto state = StateNamed(name);
   if (!state) return std::nullopt;
   std::lock_guard lock(mutex_);
   return state->limits;
@@ -365,11 +385,11 @@ std::vector<std::string> FakeHost::CallsOn(std::string_view name) const {
 }
 
 void FakeHost::Announce(std::string_view name) {
-  if (auto state = Find(name)) state->Wake();
+  if (auto state = StateNamed(name)) state->Wake();
 }
 
 void FakeHost::KillForMemory(std::string_view name) {
-  auto state = Find(name);
+  auto state = StateNamed(name);
   if (!state) return;
   {
     std::lock_guard lock(mutex_);

@@ -13,6 +13,7 @@
 // Thread safety: the host may be used from any thread, also while a runner uses its groups.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -49,6 +50,8 @@ class FakeHost final : public agent::Host {
   agent::Capabilities Look() override { return capabilities; }
   Result<std::unique_ptr<agent::Group>> Create(std::string_view name,
                                                const agent::KernelLimits& limits) override;
+  // Also in a fork of the process that made the group: by the processes that are in it.
+  Result<std::unique_ptr<agent::Group>> Find(std::string_view name) override;
   std::optional<std::string> GroupOf(pid_t pid) override;
 
   // --- the test's side ---
@@ -81,8 +84,10 @@ class FakeHost final : public agent::Host {
   friend class FakeGroup;
   std::optional<Error> TakeFailure(FakeCall call);
   void Log(std::string_view name, const char* call);
-  std::shared_ptr<FakeState> Find(std::string_view name) const;
+  std::shared_ptr<FakeState> StateNamed(std::string_view name) const;
+  std::uint64_t MarkOfName(std::string_view name) const;
 
+  const std::uint64_t seed_;  // the same in every fork
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<FakeState>, std::less<>> groups_;
   std::map<std::string, std::vector<std::string>, std::less<>> calls_;

@@ -1,6 +1,7 @@
 #include "cgroup/layout.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <array>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "cgroup/control_file.h"
+#include "cgroup/processes.h"
 
 namespace mete::cgroup {
 namespace {
@@ -164,6 +166,8 @@ void PlaceUnified(const Position& own, const Layout& layout, Places& places) {
     }
     if (dir == own.mount || path == "/") break;
     dir.resize(dir.rfind('/'));
+    // A group of mete: what runs in it must not get out of it by asking for one of its own.
+    if (dir.ends_with(fmt::format("/{}", kParent))) break;
     path.resize(path.rfind('/'));
     if (path.empty()) path.push_back('/');
   }

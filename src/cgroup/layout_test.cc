@@ -159,6 +159,16 @@ TEST_F(Tree, AnAncestorFurtherUpWinsOnlyWithMoreControllers) {
   EXPECT_EQ(places.unified_path, "/");
 }
 
+TEST_F(Tree, AGroupOfMeteIsNotLeft) {
+  MakeV2("u", kAll, kAll, "", true);
+  MakeV2("u/mete", kAll, kAll, "");
+  MakeV2("u/mete/agent", kAll, "", "77\n");
+  const Places places = FindPlaces({At("u", "/mete/agent"), {}, {}, {}});
+  EXPECT_EQ(places.unified_dir, tree_.path("u/mete/agent"));
+  EXPECT_EQ(places.cpu.version, Version::kNone);
+  EXPECT_EQ(places.memory.version, Version::kNone);
+}
+
 TEST_F(Tree, AControllerThatNobodyOffersIsNamed) {
   MakeV2("u", "memory\n", "", "1\n", true);
   const Places places = FindPlaces({At("u", "/"), {}, {}, {}});
