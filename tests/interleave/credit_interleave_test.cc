@@ -11,13 +11,7 @@ constexpr Bounds kAll{.preemptions = 3, .store_buffers = true};
 
 class Credits : public testing::TestWithParam<Scenario> {};
 
-TEST_P(Credits, Hold) {
-  const Scenario& scenario = GetParam();
-  TreeProgram program(scenario);
-  const Exploration result = Explore(program, scenario.bounds);
-  EXPECT_EQ(result.violation, "") << '\n' << result.schedule;
-  Print(scenario, result);
-}
+TEST_P(Credits, Hold) { ExpectHolds(GetParam()); }
 
 // Leaf a with a credit of 4 spent and 12 in stock, under a tenant of 100.
 std::vector<Op> Stocked() { return {NewCredit(kLeafA, 16, 0), Spend(kLeafA, 4, 0)}; }
@@ -85,6 +79,16 @@ std::vector<Scenario> Scenarios() {
 
 INSTANTIATE_TEST_SUITE_P(Credit, Credits, testing::ValuesIn(Scenarios()),
                          [](const auto& each) { return each.param.name; });
+
+// A taker whose fence reaches only its own thread: the owner spends what was taken back.
+TEST(SeededFaults, AFenceThatDoesNotReachTheOwnerIsFound) {
+  const Scenario scenario{.name = "WeakFence",
+                          .limits = {100, kMany, kMany, kMany},
+                          .setup = Stocked(),
+                          .threads = {{Spend(kLeafA, 12, 0)}, {Try(kLeafB, 90)}},
+                          .bounds = kAll};
+  ExpectFound(scenario, {.weak_fence = true}, "");
+}
 
 }  // namespace
 }  // namespace mete::interleave

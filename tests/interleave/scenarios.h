@@ -1,7 +1,10 @@
-// Operations of a scenario, written short.
+// Operations of a scenario, written short, and what is expected of it.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include "tree_program.h"
@@ -53,14 +56,58 @@ inline Op EndCredit(Node node, int slot) {
   return {.what = Do::kEndCredit, .node = node, .slot = slot};
 }
 
-inline void Print(const Scenario& scenario, const Exploration& result) {
-  const int preemptions = scenario.bounds.preemptions;
-  std::printf("%-32s %9llu executions, %8llu states, depth %3d, %s preemptions%s%s\n",
-              scenario.name.c_str(), static_cast<unsigned long long>(result.executions),
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+inline std::string BoundsText(const Bounds& bounds) {
+  std::string text =
+      bounds.preemptions == Bounds::kAny ? "any" : std::to_string(bounds.preemptions);
+  text += " preemptions";
+  if (bounds.weak_failures > 0) text += ", weak failures";
+  if (bounds.store_buffers) text += ", store buffers";
+  return text;
+}
+
+// Every execution within the bounds; one preemption less under AddressSanitizer, which makes each
+// operation several times as long.
+inline void ExpectHolds(Scenario scenario) {
+  if (kSanitized && scenario.bounds.preemptions > 1) --scenario.bounds.preemptions;
+  TreeProgram program(scenario);
+  const Exploration result = Explore(program, scenario.bounds);
+  EXPECT_EQ(result.violation, "") << scenario.name << '\n' << result.schedule;
+  std::printf("%-32s %9llu executions, %8llu states, depth %3d, %s\n", scenario.name.c_str(),
+              static_cast<unsigned long long>(result.executions),
               static_cast<unsigned long long>(result.states), result.depth,
-              preemptions == Bounds::kAny ? "any" : std::to_string(preemptions).c_str(),
-              scenario.bounds.weak_failures > 0 ? ", weak failures" : "",
-              scenario.bounds.store_buffers ? ", store buffers" : "");
+              BoundsText(scenario.bounds).c_str());
+}
+
+// A fault that was seeded is reported within the bounds, and nothing without it.
+inline void ExpectFound(Scenario scenario, const Faults& faults, const std::string& what) {
+  ExpectHolds(scenario);
+  const int most = scenario.bounds.preemptions;
+  for (int preemptions = 0; preemptions <= most; ++preemptions) {
+    scenario.bounds.preemptions = preemptions;
+    TreeProgram program(scenario);
+    const Exploration result = Explore(program, scenario.bounds, faults);
+    if (result.violation.empty()) continue;
+    EXPECT_NE(result.violation.find(what), std::string::npos) << result.violation;
+    EXPECT_NE(result.schedule.find("violation: "), std::string::npos);
+    std::printf("%s: found in execution %llu with %s: %s\n%s", scenario.name.c_str(),
+                static_cast<unsigned long long>(result.executions),
+                BoundsText(scenario.bounds).c_str(), result.violation.c_str(),
+                result.schedule.c_str());
+    return;
+  }
+  ADD_FAILURE() << scenario.name << ": not found with " << BoundsText(scenario.bounds);
+}
+
+// METE_TEST_SEED, or the default.
+inline std::uint64_t TestSeed(std::uint64_t otherwise) {
+  const char* text = std::getenv("METE_TEST_SEED");
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
 }  // namespace mete::interleave
