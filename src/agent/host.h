@@ -135,6 +135,10 @@ class Host {
   virtual Result<std::unique_ptr<Group>> Create(std::string_view name,
                                                 const KernelLimits& limits) = 0;
 
+  // A group that is there already, whoever made it: to end it, or to read it once more. E2070 if
+  // there is none of that name. Its limits are not known; SetLimits replaces them all.
+  virtual Result<std::unique_ptr<Group>> Find(std::string_view name) = 0;
+
   // The name of the mete group that holds this process, if it is in one.
   virtual std::optional<std::string> GroupOf(pid_t pid) = 0;
 };

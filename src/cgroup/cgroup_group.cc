@@ -49,10 +49,24 @@ Result<std::unique_ptr<agent::Group>> CgroupGroup::Make(std::shared_ptr<const Ro
   return group;
 }
 
-Result<void> CgroupGroup::Prepare(const KernelLimits& limits) {
+Result<std::unique_ptr<agent::Group>> CgroupGroup::Find(std::shared_ptr<const Roots> roots,
+                                                        std::string_view name) {
+  std::unique_ptr<CgroupGroup> group(new CgroupGroup(std::move(roots), name));
+  if (auto opened = group->directories_.Open(); !opened) return std::unexpected(opened.error());
+  group->OpenFiles();
+  // Half a group may lack what is watched; it has nobody to watch.
+  (void)group->events_.Open(group->directories_.unified(), group->controls_.memory);
+  return group;
+}
+
+void CgroupGroup::OpenFiles() {
   controls_ = directories_.controls();
   meters_ = std::make_unique<Meters>(controls_);
   group_events_.reset(openat(directories_.unified(), "cgroup.events", O_RDONLY | O_CLOEXEC));
+}
+
+Result<void> CgroupGroup::Prepare(const KernelLimits& limits) {
+  OpenFiles();
   if (!group_events_ || faccessat(directories_.unified(), "cgroup.freeze", F_OK, 0) != 0) {
     return Fail(ErrorCode::kSystem,
                 "group cannot be frozen here: the kernel has no cgroup.freeze "

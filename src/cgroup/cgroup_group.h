@@ -22,6 +22,10 @@ class CgroupGroup final : public agent::Group {
                                                     std::string_view name,
                                                     const agent::KernelLimits& limits);
 
+  // Opens what there is of a group; half of one, left by a maker that died, can be removed. E2070.
+  static Result<std::unique_ptr<agent::Group>> Find(std::shared_ptr<const Roots> roots,
+                                                    std::string_view name);
+
   const std::string& name() const override { return name_; }
   Result<void> SetLimits(const agent::KernelLimits& limits) override;
   int JoinSelf() noexcept override { return directories_.Join(); }
@@ -42,6 +46,7 @@ class CgroupGroup final : public agent::Group {
 
   CgroupGroup(std::shared_ptr<const Roots> roots, std::string_view name);
 
+  void OpenFiles();
   Result<void> Prepare(const agent::KernelLimits& limits);
   Result<void> Apply(const agent::KernelLimits& limits, bool fresh);
   Result<void> CheckHeld(const agent::KernelLimits& limits) const;

@@ -175,6 +175,16 @@ Result<void> Directories::Make() {
   return {};
 }
 
+Result<void> Directories::Open() {
+  for (std::size_t i = 0; i < roots_->all.size(); ++i) {
+    Result<void> opened = OpenOne(roots_->all[i], leaves_[i]);
+    if (!opened && i == 0) {
+      return Fail(ErrorCode::kNotFound, fmt::format("group does not exist: {}", paths_.front()));
+    }
+  }
+  return {};
+}
+
 int Directories::Join() const noexcept {
   if (write(leaves_.front().enter.get(), "0", 1) != 1) return errno;
   return JoinOutsideUnified();
@@ -207,7 +217,7 @@ Result<void> Directories::Remove() {
 
 ControlDirs Directories::controls() const {
   auto one = [&](std::size_t which, std::size_t index) {
-    const Version version = roots_->versions[which];
+    const Version version = leaves_[index].dir ? roots_->versions[which] : Version::kNone;
     return ControlDirs::One{version, version == Version::kNone ? -1 : leaves_[index].dir.get()};
   };
   return {one(0, roots_->cpu), one(1, roots_->memory), one(2, roots_->pids)};

@@ -38,6 +38,8 @@ class Directories {
 
   // Makes and opens them all, or leaves nothing: E2076 if the name is in use.
   Result<void> Make();
+  // Opens those that are there: E2070 if the unified one is not.
+  Result<void> Open();
 
   // Async-signal-safe. Moves the calling process. Into the unified group first, so that whoever
   // kills the group meets also a process that is still on its way into the others; into the one
