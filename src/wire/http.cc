@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <boost/beast/http/basic_parser.hpp>
+#include <boost/beast/version.hpp>
 #include <cstdint>
 
 namespace mete::wire {
@@ -96,6 +97,13 @@ class Message final : public http::basic_parser<kIsRequest> {
     }
     content.headers.emplace_back(std::move(lower), Std(value));
   }
+
+#if BOOST_BEAST_VERSION >= 359
+  // From Boost 1.90 on, fields after a chunked body come by a way of their own.
+  void on_trailer_field_impl(http::field field, view name, view value, ErrorCodeOut& ec) override {
+    on_field_impl(field, name, value, ec);
+  }
+#endif
 
   void on_header_impl(ErrorCodeOut& ec) override {
     // Without a length the end of the connection would be the end of the body, and a cut one would
