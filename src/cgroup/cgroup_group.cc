@@ -99,7 +99,7 @@ Result<void> CgroupGroup::Apply(const KernelLimits& limits, bool fresh) {
     if (auto fits = CheckMemoryFits(controls_, *limits.memory_max); !fits) return fits;
   }
   auto written = WriteLimits(controls_, limits, fresh);
-  if (written && limits.memory_line != limits_.memory_line) {
+  if (written && (!limits_ || limits.memory_line != limits_->memory_line)) {
     written = events_.SetLine(controls_.memory, limits.memory_line);
   }
   if (written) limits_ = limits;
@@ -110,7 +110,7 @@ Result<void> CgroupGroup::SetLimits(const KernelLimits& limits) {
   if (auto checked = CheckLimits(limits); !checked) return checked;
   auto applied = Apply(limits, false);
   // Half of a change is worse than none: put back what was held, as far as the kernel takes it.
-  if (!applied) (void)WriteLimits(controls_, limits_, false);
+  if (!applied && limits_) (void)WriteLimits(controls_, *limits_, false);
   return applied;
 }
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -57,7 +58,7 @@ class CgroupGroup final : public agent::Group {
   std::string name_;
   Directories directories_;
   ControlDirs controls_;
-  agent::KernelLimits limits_;  // as written last
+  std::optional<agent::KernelLimits> limits_;  // as written last; unset: not known
   EventSource events_;
   std::unique_ptr<Meters> meters_;
   UniqueFd group_events_;  // for waiting; reading it must not clear events_

@@ -310,12 +310,12 @@ Result<std::unique_ptr<agent::Group>> FakeHost::Create(std::string_view name,
 
 // A soft limit that nobody sets by chance.
 std::uint64_t FakeHost::MarkOfName(std::string_view name) const {
-  const std::size_t hash =
-      std::hash<std::string>{}(std::to_string(seed_) + ' ' + std::string(name));
+  const std::size_t hash = std::hash<std::string>{}(fmt::format("{} {}", seed_, name));
   return (rlim_t{1} << 61) + (hash >> 4);
 }
 
 Result<std::unique_ptr<agent::Group>> FakeHost::Find(std::string_view name) {
+  if (auto checked = CheckGroupName(name); !checked) return std::unexpected(checked.error());
   std::shared_ptr<FakeState> state = StateNamed(name);
   if (!state) {
     const rlim_t mark = MarkOfName(name);

@@ -10,7 +10,6 @@
 #include <string>
 
 #include "cgroup/fake_host.h"
-#include "cgroup/test_directories.h"
 #include "cgroup/test_group.h"
 
 namespace mete::cgroup {
@@ -320,20 +319,37 @@ TEST_P(HostContract, AMemoryLimitBelowUseIsRefusedAndTheOldOneStays) {
   EXPECT_TRUE(group->SetLimits(limits));
 }
 
-TEST_P(HostContract, AGroupOutlivesItsHandle) {
-  auto made = host_->Create(TestName("outlives"), {});
+TEST_P(HostContract, AGroupOutlivesItsHandleAndIsFoundAgain) {
+  const std::string name = TestName("outlives");
+  EXPECT_EQ(host_->Find(name).error().code, ErrorCode::kNotFound);
+  auto made = host_->Create(name, {});
   ASSERT_TRUE(made);
   TestChild child(**made, SleepLong);
-  const std::string name = (*made)->name();
-  ASSERT_TRUE(Eventually([&] { return host_->GroupOf(child.pid()) == name; }));
   made->reset();
   EXPECT_EQ(kill(child.pid(), 0), 0);
   EXPECT_EQ(host_->GroupOf(child.pid()), name);
   auto again = host_->Create(name, {});
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code, ErrorCode::kAlreadyExists);
-  child.End();
-  if (fake_ == nullptr) RemoveDirectories(name);
+
+  auto found = host_->Find(name);
+  ASSERT_TRUE(found) << found.error().ToString();
+  EXPECT_EQ((*found)->name(), name);
+  EXPECT_TRUE((*found)->Contains(child.pid()));
+  EXPECT_TRUE((*found)->Read()->populated);
+  EXPECT_TRUE((*found)->Freeze(kSoon));
+  EXPECT_TRUE((*found)->Kill(kSoon));
+  EXPECT_TRUE(WIFSIGNALED(child.Wait()));
+  EXPECT_TRUE((*found)->Remove());
+  EXPECT_EQ(host_->Find(name).error().code, ErrorCode::kNotFound);
+}
+
+TEST_P(HostContract, FindRefusesOddNames) {
+  for (const char* name : {"", ".", "..", "../x", "a/b"}) {
+    auto found = host_->Find(name);
+    ASSERT_FALSE(found) << name;
+    EXPECT_EQ(found.error().code, ErrorCode::kInvalidArgument) << found.error().ToString();
+  }
 }
 
 TEST_P(HostContract, ADeadlineOfNothingFailsWithoutATrace) {

@@ -220,6 +220,20 @@ TEST_F(KernelHost, RemoveLeavesNoDirectoryAlsoNotThoseMadeInside) {
   EXPECT_EQ(DirectoriesOf(other->name()).size(), Bases().size()) << "the wrong group was removed";
 }
 
+// A maker that was killed in between left only some of the directories.
+TEST_F(KernelHost, HalfAGroupIsFoundAndRemoved) {
+  const std::string name = TestName("half");
+  const Places places = FindPlaces(ReadLayout());
+  std::filesystem::create_directories(JoinPath(places.unified_dir, "mete/" + name));
+  auto found = host_->Find(name);
+  ASSERT_TRUE(found) << found.error().ToString();
+  EXPECT_FALSE((*found)->Read()->populated);
+  EXPECT_TRUE((*found)->Freeze(kSoon));
+  EXPECT_TRUE((*found)->Kill(kSoon));
+  EXPECT_TRUE((*found)->Remove());
+  EXPECT_TRUE(DirectoriesOf(name).empty());
+}
+
 TEST_F(KernelHost, LeftoversInV1AreTakenOver) {
   if (seen_.layout != "hybrid") GTEST_SKIP() << "no v1 hierarchies here";
   const std::string name = TestName("leftover");
