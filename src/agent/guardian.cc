@@ -2,15 +2,22 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace mete::agent {
 namespace {
@@ -18,8 +25,15 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// What the caller left open for its programs is not close-on-exec; the group's own files are. So
-// that a pipe of the caller ends when the agent ends, not when the guardian does.
+// Messages: one letter, and a text.
+constexpr char kReady = 'r';
+constexpr char kMaking = 'm';
+constexpr char kMade = 'M';
+constexpr char kPath = 'p';
+constexpr char kGoodbye = 'g';
+
+// What the caller left open for its programs is not close-on-exec; mete's own files are. So that a
+// pipe of the caller ends when the agent ends, not when the guardian does.
 void CloseInherited() {
   DIR* folder = opendir("/proc/self/fd");
   if (folder == nullptr) return;
@@ -41,46 +55,65 @@ void LeaveTerminal() {
   if (null > STDERR_FILENO) close(null);
 }
 
-// True for a goodbye, false when the writer is gone.
-bool WaitForGoodbye(int pipe_end) {
-  char byte;
-  ssize_t got;
-  do {
-    got = read(pipe_end, &byte, 1);
-  } while (got < 0 && errno == EINTR);
-  return got == 1;
+struct Duties {
+  std::string name;  // of the group; empty: none was begun
+  bool made = false;
+  std::vector<std::string> paths;
+};
+
+// Nothing after a goodbye; else what was left when the other end closed.
+std::optional<Duties> WaitForEnd(int line) {
+  Duties duties;
+  std::array<char, 4096> message;
+  for (;;) {
+    const ssize_t got = recv(line, message.data(), message.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return duties;
+    const std::string text(message.data() + 1, static_cast<std::size_t>(got - 1));
+    switch (message[0]) {
+      case kMaking: duties.name = text; break;
+      case kMade: duties.made = true; break;
+      case kPath: duties.paths.push_back(text); break;
+      case kGoodbye: return std::nullopt;
+      default: break;
+    }
+  }
 }
 
-void EndAgent(Group& group, const std::vector<std::string>& paths) {
-  for (const std::string& path : paths) unlink(path.c_str());
+void EndAgent(Host& host, const Duties& duties) {
+  for (const std::string& path : duties.paths) unlink(path.c_str());
+  if (duties.name.empty()) return;
   // Each round is bounded; a process stuck in the kernel is tried again until it is gone, because
   // nobody else is left to do it.
-  milliseconds pause(1);
-  while (!group.Kill(seconds(2)) || !group.Remove()) {
-    timespec span{pause.count() / 1000, (pause.count() % 1000) * 1'000'000};
+  for (milliseconds pause(1);; pause = std::min<milliseconds>(pause * 2, seconds(10))) {
+    auto group = host.Find(duties.name);
+    if (!group) return;
+    if (duties.made && !(*group)->Kill(seconds(2))) continue;
+    if ((*group)->Remove() || !duties.made) return;
+    const timespec span{pause.count() / 1000, (pause.count() % 1000) * 1'000'000};
     nanosleep(&span, nullptr);
-    if (pause < seconds(10)) pause *= 2;
   }
 }
 
 }  // namespace
 
-Result<Guardian> Guardian::Start(Group& group, std::vector<std::string> paths) {
+Result<Guardian> Guardian::Start(Host& host) {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) {
-    return Fail(ErrorCode::kSystem, std::string("guardian: pipe: ") + std::strerror(errno));
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    return Fail(ErrorCode::kSystem, std::string("guardian: socketpair: ") + std::strerror(errno));
   }
-  UniqueFd reader(ends[0]);
-  UniqueFd writer(ends[1]);
+  UniqueFd mine(ends[0]);
+  UniqueFd guardians(ends[1]);
   sigset_t all, old;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, &old);
   const pid_t pid = fork();
   if (pid == 0) {
-    writer.reset();
+    mine.reset();
     LeaveTerminal();
     CloseInherited();
-    if (!WaitForGoodbye(reader.get())) EndAgent(group, paths);
+    send(guardians.get(), &kReady, 1, MSG_NOSIGNAL);
+    if (std::optional<Duties> left = WaitForEnd(guardians.get())) EndAgent(host, *left);
     _exit(0);
   }
   const int fork_errno = errno;
@@ -88,25 +121,44 @@ Result<Guardian> Guardian::Start(Group& group, std::vector<std::string> paths) {
   if (pid < 0) {
     return Fail(ErrorCode::kSystem, std::string("guardian: fork: ") + std::strerror(fork_errno));
   }
-  return Guardian(pid, std::move(writer));
+  return Guardian(pid, std::move(mine));
 }
 
 Guardian::Guardian(Guardian&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), pipe_end_(std::move(other.pipe_end_)) {}
+    : pid_(std::exchange(other.pid_, -1)), line_(std::move(other.line_)), ready_(other.ready_) {}
+
+// Fails only if the guardian is gone; then there is nobody to tell.
+void Guardian::Tell(char kind, std::string_view text) {
+  std::string message(1, kind);
+  message += text;
+  send(line_.get(), message.data(), message.size(), MSG_NOSIGNAL);
+}
+
+void Guardian::Making(std::string_view name) {
+  if (!ready_) {
+    char byte;
+    while (recv(line_.get(), &byte, 1, 0) < 0 && errno == EINTR) {
+    }
+    ready_ = true;
+  }
+  Tell(kMaking, name);
+}
+
+void Guardian::Made() { Tell(kMade); }
+
+void Guardian::Remember(std::string_view path) { Tell(kPath, path); }
 
 void Guardian::Dismiss() {
   if (pid_ < 0) return;
-  const char goodbye = 'g';
-  // It fails only if the guardian is gone already. SIGPIPE is blocked in `mete run`.
-  [[maybe_unused]] ssize_t written = write(pipe_end_.get(), &goodbye, 1);
-  pipe_end_.reset();
+  Tell(kGoodbye);
+  line_.reset();
   while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
   pid_ = -1;
 }
 
 void Guardian::TakeOver() {
-  pipe_end_.reset();
+  line_.reset();
   pid_ = -1;
 }
 

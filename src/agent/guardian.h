@@ -1,18 +1,18 @@
 // A small process beside `mete run` that ends the agent when `mete run` dies without a word.
 //
-// It waits on a pipe whose other end only `mete run` holds. A byte is the goodbye of a normal end;
-// a pipe that closes without it means that the process is gone, kill -9 included, and then the
-// guardian kills the group, removes it and the sockets, and ends. It lives outside the group, in a
-// session of its own with every signal blocked, and holds none of the caller's descriptors.
+// It is there before the group is, and is told what is made: so there is no moment at which a kill
+// -9 of `mete run` leaves anything behind. It listens on a socket whose other end only `mete run`
+// holds. A goodbye is a normal end; a socket that closes without it means that the process is gone,
+// and then the guardian kills the group, removes it and the sockets, and ends. It lives outside the
+// group, in a session of its own with every signal blocked, and holds none of the caller's files.
 //
-// The child of a fork holds the pipe too until it executes its program. That is wanted: the
+// The child of a fork holds that end too until it executes its program. That is wanted: the
 // guardian then acts only after the child either is in the group or is gone.
 #pragma once
 
 #include <sys/types.h>
 
-#include <string>
-#include <vector>
+#include <string_view>
 
 #include "agent/host.h"
 #include "base/unique_fd.h"
@@ -22,13 +22,21 @@ namespace mete::agent {
 
 class Guardian {
  public:
-  // `paths` are files to unlink. REQUIRES: one thread; everything that must not stay open in the
-  // guardian is either not open yet or not close-on-exec (the caller's own descriptors).
-  static Result<Guardian> Start(Group& group, std::vector<std::string> paths);
+  // REQUIRES: one thread. What is open and not close-on-exec is the caller's, and is closed there.
+  static Result<Guardian> Start(Host& host);
 
   Guardian(Guardian&& other) noexcept;
   Guardian& operator=(Guardian&&) = delete;
   ~Guardian() { Dismiss(); }
+
+  // Before a group of that name is made: it is removed if it is empty, since the name may be
+  // another's. After Made() it is killed. The first call waits until no terminal can reach the
+  // guardian any more.
+  void Making(std::string_view name);
+  void Made();
+
+  // A file to unlink.
+  void Remember(std::string_view path);
 
   // Says goodbye and waits until it is gone. Safe to repeat.
   void Dismiss();
@@ -42,10 +50,12 @@ class Guardian {
   pid_t pid() const { return pid_; }
 
  private:
-  Guardian(pid_t pid, UniqueFd pipe_end) : pid_(pid), pipe_end_(std::move(pipe_end)) {}
+  Guardian(pid_t pid, UniqueFd line) : pid_(pid), line_(std::move(line)) {}
+  void Tell(char kind, std::string_view text = {});
 
   pid_t pid_;
-  UniqueFd pipe_end_;
+  UniqueFd line_;
+  bool ready_ = false;
 };
 
 }  // namespace mete::agent

@@ -47,14 +47,24 @@ pid_t StartSleeper(Group& group) {
   return pid;
 }
 
+// A guardian that knows of the group.
+Result<Guardian> StartFor(Host& host, Group& group) {
+  Result<Guardian> guardian = Guardian::Start(host);
+  if (!guardian) return guardian;
+  guardian->Making(group.name());
+  guardian->Made();
+  return guardian;
+}
+
 TEST(Guardian, LeavesEverythingAloneAfterAGoodbye) {
   cgroup::FakeHost host;
   auto group = *host.Create("guardian-goodbye", {});
   const std::string path = TestFile();
   const pid_t sleeper = StartSleeper(*group);
   {
-    Result<Guardian> guardian = Guardian::Start(*group, {path});
+    Result<Guardian> guardian = StartFor(host, *group);
     ASSERT_TRUE(guardian);
+    guardian->Remember(path);
     const pid_t pid = guardian->pid();
     guardian->Dismiss();
     EXPECT_EQ(waitpid(pid, nullptr, WNOHANG), -1) << "reaped";
@@ -73,7 +83,8 @@ TEST(Guardian, EndsTheAgentWhenItsOwnerIsKilled) {
   const std::string path = TestFile();
   const pid_t owner = fork();
   if (owner == 0) {
-    Result<Guardian> guardian = Guardian::Start(*group, {path});
+    Result<Guardian> guardian = StartFor(host, *group);
+    guardian->Remember(path);
     StartSleeper(*group);
     kill(getpid(), SIGKILL);
   }
@@ -88,7 +99,7 @@ TEST(Guardian, EndsAFrozenAgentToo) {
   auto group = *host.Create("guardian-frozen", {});
   const pid_t sleeper = StartSleeper(*group);
   ASSERT_TRUE(group->Freeze(seconds(10)));
-  Result<Guardian> guardian = Guardian::Start(*group, {});
+  Result<Guardian> guardian = StartFor(host, *group);
   ASSERT_TRUE(guardian);
   const pid_t pid = guardian->pid();
   guardian->TakeOver();
@@ -99,12 +110,46 @@ TEST(Guardian, EndsAFrozenAgentToo) {
   EXPECT_FALSE(host.GroupOf(sleeper));
 }
 
+TEST(Guardian, DoesNotKillWhatItsOwnerHasNotMade) {
+  cgroup::FakeHost host;
+  auto others = *host.Create("guardian-others", {});
+  const pid_t sleeper = StartSleeper(*others);
+  Result<Guardian> guardian = Guardian::Start(host);
+  ASSERT_TRUE(guardian);
+  const pid_t pid = guardian->pid();
+  guardian->Making("guardian-others");  // and it finds the name in use
+  guardian->TakeOver();
+  ASSERT_EQ(waitpid(pid, nullptr, 0), pid);
+  EXPECT_EQ(waitpid(sleeper, nullptr, WNOHANG), 0) << "it lives";
+  ASSERT_TRUE(others->Kill(seconds(10)));
+  waitpid(sleeper, nullptr, 0);
+}
+
+TEST(Guardian, EndsAtOnceWhenThereIsNothingToDo) {
+  cgroup::FakeHost host;
+  for (const char* name : {"", "guardian-never-made"}) {
+    Result<Guardian> guardian = Guardian::Start(host);
+    ASSERT_TRUE(guardian);
+    const pid_t pid = guardian->pid();
+    guardian->Making(name);
+    guardian->TakeOver();
+    EXPECT_EQ(waitpid(pid, nullptr, 0), pid);
+  }
+}
+
+TEST(Guardian, IsOutOfReachWhenTheGroupIsMade) {
+  cgroup::FakeHost host;
+  Result<Guardian> guardian = Guardian::Start(host);
+  ASSERT_TRUE(guardian);
+  guardian->Making("guardian-ready");
+  EXPECT_EQ(getsid(guardian->pid()), guardian->pid()) << "a session of its own, already";
+}
+
 TEST(Guardian, IgnoresSignalsAndTheTerminal) {
   cgroup::FakeHost host;
   auto group = *host.Create("guardian-signals", {});
-  Result<Guardian> guardian = Guardian::Start(*group, {});
+  Result<Guardian> guardian = StartFor(host, *group);
   ASSERT_TRUE(guardian);
-  ASSERT_TRUE(Eventually([&] { return getsid(guardian->pid()) == guardian->pid(); }));
   for (int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGTSTP, SIGPIPE}) {
     kill(guardian->pid(), number);
   }
@@ -117,7 +162,7 @@ TEST(Guardian, HoldsNoneOfTheCallersDescriptors) {
   ASSERT_EQ(pipe(ends), 0);  // not close-on-exec, as a caller hands it down
   cgroup::FakeHost host;
   auto group = *host.Create("guardian-fds", {});
-  Result<Guardian> guardian = Guardian::Start(*group, {});
+  Result<Guardian> guardian = StartFor(host, *group);
   ASSERT_TRUE(guardian);
   close(ends[1]);
   // With the guardian holding the other end, this would never become readable.

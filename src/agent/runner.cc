@@ -265,17 +265,25 @@ void Runner::Reap() {
   }
 }
 
-Result<std::unique_ptr<Group>> MakeGroup(Host& host, AgentConfig* config) {
+Result<std::unique_ptr<Group>> MakeNamed(Host& host, Guardian& guardian, const std::string& name,
+                                         const KernelLimits& limits) {
+  guardian.Making(name);
+  Result<std::unique_ptr<Group>> group = host.Create(name, limits);
+  group ? guardian.Made() : guardian.Making({});
+  return group;
+}
+
+Result<std::unique_ptr<Group>> MakeGroup(Host& host, Guardian& guardian, AgentConfig* config) {
   const KernelLimits limits =
       KernelLimitsOf(config->limits, config->policies, config->pids_max, config->controllers);
-  if (!config->id.empty()) return host.Create(config->id, limits);
+  if (!config->id.empty()) return MakeNamed(host, guardian, config->id, limits);
   // The number of a process that was killed together with its guardian may have come round.
   const std::string base = fmt::format("run-{}", getpid());
   config->id = base;
-  Result<std::unique_ptr<Group>> group = host.Create(config->id, limits);
+  Result<std::unique_ptr<Group>> group = MakeNamed(host, guardian, config->id, limits);
   for (int i = 2; i < 100 && !group && group.error().code == ErrorCode::kAlreadyExists; ++i) {
     config->id = fmt::format("{}-{}", base, i);
-    group = host.Create(config->id, limits);
+    group = MakeNamed(host, guardian, config->id, limits);
   }
   return group;
 }
@@ -323,7 +331,9 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
                               .memory = capabilities.memory.grade == Grade::kKernel};
 
   const SignalMasks masks = TakeSignals();
-  Result<std::unique_ptr<Group>> group = MakeGroup(host, &config.agent);
+  Result<Guardian> guardian = Guardian::Start(host);
+  if (!guardian) return std::unexpected(guardian.error());
+  Result<std::unique_ptr<Group>> group = MakeGroup(host, *guardian, &config.agent);
   if (!group) return std::unexpected(group.error());
   const auto undo = [&group](const Error& error) {
     [[maybe_unused]] Result<void> removed = (*group)->Remove();
@@ -331,9 +341,8 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   };
   Result<Paths> paths = MakePaths(config.agent.id);
   if (!paths) return undo(paths.error());
-  Result<Guardian> guardian =
-      Guardian::Start(**group, {paths->agent_socket, paths->control_socket});
-  if (!guardian) return undo(guardian.error());
+  guardian->Remember(paths->agent_socket);
+  guardian->Remember(paths->control_socket);
   Result<std::unique_ptr<Loop>> loop = Loop::Create();
   if (!loop) return undo(loop.error());
 
