@@ -1,11 +1,9 @@
 #include "cgroup/fake_host.h"
 
-#include <dirent.h>
 #include <fmt/core.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,11 +12,11 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
 
 #include "base/unique_fd.h"
 #include "cgroup/control_file.h"
 #include "cgroup/limits.h"
+#include "cgroup/marked_processes.h"
 #include "cgroup/name.h"
 
 namespace mete::cgroup {
@@ -32,39 +30,6 @@ using Clock = std::chrono::steady_clock;
 std::uint64_t NewSeed() {
   static std::atomic<std::uint64_t> count{0};
   return (static_cast<std::uint64_t>(getpid()) << 24) + ++count;
-}
-
-// 0 if there is no such process, or it is another user's.
-rlim_t MarkOf(pid_t pid) {
-  rlimit limit{};
-  return pid > 0 && prlimit(pid, RLIMIT_RSS, nullptr, &limit) == 0 ? limit.rlim_cur : 0;
-}
-
-// The state letter of /proc/PID/stat, after the last parenthesis; 0 if there is no such process.
-char StateOf(pid_t pid) {
-  const std::string stat = ReadWhole(fmt::format("/proc/{}/stat", pid).c_str());
-  const std::size_t name_end = stat.rfind(')');
-  return name_end == std::string::npos || name_end + 2 >= stat.size() ? '\0' : stat[name_end + 2];
-}
-
-bool IsGone(char state) { return state == '\0' || state == 'Z' || state == 'X'; }
-
-// The marked processes that are not dead, twice the same: a process that forked behind the back of
-// one walk through /proc is met by the next.
-std::vector<pid_t> Members(rlim_t mark) {
-  std::vector<pid_t> last, found;
-  do {
-    last = std::move(found);
-    found.clear();
-    DIR* proc = opendir("/proc");
-    if (proc == nullptr) return {};
-    while (const dirent* entry = readdir(proc)) {
-      const pid_t pid = std::atoi(entry->d_name);
-      if (MarkOf(pid) == mark && !IsGone(StateOf(pid))) found.push_back(pid);
-    }
-    closedir(proc);
-  } while (found != last);
-  return found;
 }
 
 void Pause() {
@@ -87,7 +52,7 @@ struct FakeState {
   // A descriptor of each live member in the epoll set: the death of the last one is then an event,
   // without a thread or a timer. Members that the dead left behind are found at each call.
   void Watch() {
-    const std::vector<pid_t> members = Members(mark);
+    const std::vector<pid_t> members = Marked(mark);
     std::erase_if(watched, [&](const auto& one) {
       return std::ranges::find(members, one.first) == members.end();
     });
@@ -108,7 +73,7 @@ struct FakeState {
   }
 
   void SignalAll(int signal_number) const {
-    for (pid_t pid : Members(mark)) kill(pid, signal_number);
+    for (pid_t pid : Marked(mark)) kill(pid, signal_number);
   }
 };
 
@@ -135,10 +100,7 @@ class FakeGroup final : public agent::Group {
   // In a forked child: touches nothing that another thread may have locked.
   int JoinSelf() noexcept override {
     if (state_->join_fails) return EPERM;
-    rlimit limit{};
-    if (getrlimit(RLIMIT_RSS, &limit) != 0) return errno;
-    limit.rlim_cur = state_->mark;
-    if (setrlimit(RLIMIT_RSS, &limit) != 0) return errno;
+    if (int error = MarkSelf(state_->mark)) return error;
     state_->Wake();
     return 0;
   }
@@ -154,9 +116,8 @@ class FakeGroup final : public agent::Group {
     const auto end = Clock::now() + deadline;
     for (;;) {
       bool all = true;
-      for (pid_t pid : Members(state_->mark)) {
-        const char state = StateOf(pid);
-        if (state == 'T' || state == 't' || IsGone(state)) continue;
+      for (pid_t pid : Marked(state_->mark)) {
+        if (IsStopped(pid)) continue;
         all = false;
         kill(pid, SIGSTOP);
       }
@@ -196,9 +157,9 @@ class FakeGroup final : public agent::Group {
   Result<void> Kill(Duration deadline) override {
     if (auto error = Begin(FakeCall::kKill, "Kill")) return std::unexpected(*error);
     const auto end = Clock::now() + deadline;
-    while (!Members(state_->mark).empty()) {
+    while (!Marked(state_->mark).empty()) {
       state_->SignalAll(SIGKILL);
-      if (Members(state_->mark).empty()) break;
+      if (Marked(state_->mark).empty()) break;
       if (Clock::now() >= end) {
         return Fail(ErrorCode::kTerminateFailed, "group has processes left: " + state_->name);
       }
@@ -210,7 +171,7 @@ class FakeGroup final : public agent::Group {
   Result<void> Remove() override {
     if (IsRemoved()) return {};
     if (auto error = Begin(FakeCall::kRemove, "Remove")) return std::unexpected(*error);
-    if (!Members(state_->mark).empty()) {
+    if (!Marked(state_->mark).empty()) {
       return Fail(ErrorCode::kInUse,
                   "group cannot be removed: processes are in it: " + state_->name);
     }
@@ -244,7 +205,7 @@ class FakeGroup final : public agent::Group {
 
   Sample Measure() {
     Sample sample;
-    sample.pids = static_cast<std::int64_t>(Members(state_->mark).size());
+    sample.pids = static_cast<std::int64_t>(Marked(state_->mark).size());
     sample.populated = sample.pids > 0;
     {
       std::lock_guard lock(host_.mutex_);
@@ -274,7 +235,7 @@ FakeHost::FakeHost() : seed_(NewSeed()) {
 
 FakeHost::~FakeHost() {
   for (const auto& [name, state] : groups_) {
-    for (int round = 0; round < 1000 && !Members(state->mark).empty(); ++round) {
+    for (int round = 0; round < 1000 && !Marked(state->mark).empty(); ++round) {
       state->SignalAll(SIGKILL);
       Pause();
     }
@@ -319,7 +280,7 @@ Result<std::unique_ptr<agent::Group>> FakeHost::Find(std::string_view name) {
   std::shared_ptr<FakeState> state = StateNamed(name);
   if (!state) {
     const rlim_t mark = MarkOfName(name);
-    if (Members(mark).empty()) {
+    if (Marked(mark).empty()) {
       return Fail(ErrorCode::kNotFound, "group does not exist: " + std::string(name));
     }
     state = std::make_shared<FakeState>();

@@ -1,0 +1,24 @@
+// Processes that carry a mark which fork, exec, setsid and closed descriptors do not take off: the
+// soft limit RLIMIT_RSS, which Linux keeps and does nothing with. For the fake host.
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <vector>
+
+namespace mete::cgroup {
+
+// Marks the calling process. Async-signal-safe; 0 or an errno.
+int MarkSelf(rlim_t mark) noexcept;
+
+// 0 if there is no such process, or it is another user's.
+rlim_t MarkOf(pid_t pid);
+
+// The processes with this mark that have not ended.
+std::vector<pid_t> Marked(rlim_t mark);
+
+// Whether the process is stopped, or ended.
+bool IsStopped(pid_t pid);
+
+}  // namespace mete::cgroup
