@@ -478,11 +478,10 @@ void Explorer::Boundary(std::uint64_t local) {
 // ---------------------------------------------------------------- reporting
 
 void Explorer::Violate(std::string what) {
-  if (tracing_) {
-    Trace(Line("violation: ", what));
-  } else {
-    result_.violation = std::move(what);
-  }
+  if (tracing_) Trace(Line("violation: ", what));
+  // No memory may stay behind on this fiber's stack, as it would where strings swap theirs.
+  std::string().swap(result_.violation);
+  result_.violation = std::move(what);
   Leave();
 }
 
