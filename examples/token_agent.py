@@ -3,7 +3,7 @@
     token_agent.py CALLS TOKENS_EACH
 
 Under `mete run` the socket in METE_SOCKET takes the reports; nothing else is needed than HTTP. Here
-the calls are pauses. Begins with its name, ends with one line of JSON: how many tokens it reported.
+the calls are pauses. Ends with one line of JSON: how many tokens it reported.
 """
 
 import http.client
@@ -42,7 +42,6 @@ def report(**usage):
 
 def main():
     calls, tokens = int(sys.argv[1]), int(sys.argv[2])
-    print(os.environ["METE_AGENT"], flush=True)
     sent = 0
     for _ in range(calls):
         time.sleep(0.1)  # the language model

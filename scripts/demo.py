@@ -33,18 +33,16 @@ class Run:
         self.process = None
 
     def start(self, mete, folder):
+        self.agent = f"{self.name}-{os.getpid()}"
         self.report_path = folder / f"{self.name}.json"
         self.report_path.unlink(missing_ok=True)
         self.said_path = folder / f"{self.name}.out"
         flags = [part for flag, value in self.budget.items() for part in (f"--{flag}", value)]
         with open(self.said_path, "w") as out, open(folder / f"{self.name}.err", "w") as err:
             self.process = subprocess.Popen(
-                [mete, "run", *flags, "--json", "--report", self.report_path, "--", *self.command],
+                [mete, "run", *flags, "--agent", self.agent, "--json", "--report", self.report_path, "--", *self.command],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         self.started = time.monotonic()
-
-    def lines(self):
-        return self.said_path.read_text().splitlines()
 
     def finish(self, end):
         """Waits for the end and reads the report; what the program said last is its own account."""
@@ -57,7 +55,7 @@ class Run:
         except (OSError, ValueError) as error:
             complaint = self.report_path.with_suffix(".err").read_text().strip()
             raise Broken(f"{self.name}: ended with {status} and no report: {complaint}") from error
-        lines = self.lines()
+        lines = self.said_path.read_text().splitlines()
         own = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
         actions = [action["action"] for violation in report["violations"]
                    for action in violation["actions"]]
@@ -136,18 +134,16 @@ def wait_until(end, what, condition):
 
 def raise_tokens(mete, talker, end, tell):
     """Waits until mete suspends the talker, lets that be for a second, and raises its limit."""
-    agent = wait_until(end, "the talker to start", talker.lines)[0]
-
     def suspended():
         if talker.process.poll() is not None:
             raise Broken("talker: ended before it was suspended")
-        got = subprocess.run([mete, "quota", "get", agent, "--json"], capture_output=True)
+        got = subprocess.run([mete, "quota", "get", talker.agent, "--json"], capture_output=True)
         return got.returncode == 0 and json.loads(got.stdout)["state"] == "suspended"
 
     wait_until(end, "mete to suspend the talker", suspended)
     tell("talker: suspended, over 1000 tokens")
     time.sleep(1)
-    command = ["quota", "set", agent, "--tokens-per-hour", str(RAISED_TO)]
+    command = ["quota", "set", talker.agent, "--tokens-per-hour", str(RAISED_TO)]
     tell("$ mete " + " ".join(command))
     done = subprocess.run([mete, *command], capture_output=True, text=True)
     if done.returncode != 0:
