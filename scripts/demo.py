@@ -40,7 +40,8 @@ class Run:
         flags = [part for flag, value in self.budget.items() for part in (f"--{flag}", value)]
         with open(self.said_path, "w") as out, open(folder / f"{self.name}.err", "w") as err:
             self.process = subprocess.Popen(
-                [mete, "run", *flags, "--agent", self.agent, "--json", "--report", self.report_path, "--", *self.command],
+                [mete, "run", *flags, "--agent", self.agent, "--json", "--report", self.report_path,
+                 "--", *self.command],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         self.started = time.monotonic()
 
