@@ -1,6 +1,8 @@
 // An agent on the fake host, with a clock that the test moves and meters that it sets.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <memory>
 #include <string>

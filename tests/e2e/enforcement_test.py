@@ -128,7 +128,8 @@ class Tokens(AgentTest):
         started = time.monotonic()
         agent = self.run_agent(
             ["--tokens-per-hour", "1000", "--max-suspend", "2s"],
-            "mete report --tokens 900; mete report --tokens 200; mete report --tokens 200; sleep 60")
+            "mete report --tokens 900; mete report --tokens 200; mete report --tokens 200; "
+            "sleep 60")
         self.assertEqual(agent.process.returncode, 124)
         self.assertLess(time.monotonic() - started, 10)
         self.assertEqual(agent.report["tokens"], 1300)
