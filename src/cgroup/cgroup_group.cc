@@ -43,7 +43,8 @@ Result<std::unique_ptr<agent::Group>> CgroupGroup::Make(std::shared_ptr<const Ro
   std::unique_ptr<CgroupGroup> group(new CgroupGroup(std::move(roots), name));
   if (auto made = group->directories_.Make(); !made) return std::unexpected(made.error());
   if (auto prepared = group->Prepare(limits); !prepared) {
-    (void)group->Remove();  // the error that led here says more
+    // The error that led here says more than one of cleaning up.
+    [[maybe_unused]] Result<void> removed = group->Remove();
     return std::unexpected(prepared.error());
   }
   return group;
@@ -55,7 +56,8 @@ Result<std::unique_ptr<agent::Group>> CgroupGroup::Find(std::shared_ptr<const Ro
   if (auto opened = group->directories_.Open(); !opened) return std::unexpected(opened.error());
   group->OpenFiles();
   // Half a group may lack what is watched; it has nobody to watch.
-  (void)group->events_.Open(group->directories_.unified(), group->controls_.memory);
+  [[maybe_unused]] Result<void> watched =
+      group->events_.Open(group->directories_.unified(), group->controls_.memory);
   return group;
 }
 
@@ -110,7 +112,9 @@ Result<void> CgroupGroup::SetLimits(const KernelLimits& limits) {
   if (auto checked = CheckLimits(limits); !checked) return checked;
   auto applied = Apply(limits, false);
   // Half of a change is worse than none: put back what was held, as far as the kernel takes it.
-  if (!applied && limits_) (void)WriteLimits(controls_, *limits_, false);
+  if (!applied && limits_) {
+    [[maybe_unused]] Result<void> undone = WriteLimits(controls_, *limits_, false);
+  }
   return applied;
 }
 

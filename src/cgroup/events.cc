@@ -106,8 +106,11 @@ void EventSource::Arm(Duration after) {
 
 void EventSource::Drain() {
   FileBuffer buffer;
-  if (group_events_) (void)ReadFrom(group_events_.get(), buffer);
-  if (memory_events_) (void)ReadFrom(memory_events_.get(), buffer);
+  // Reading is what clears them.
+  for (const UniqueFd* file : {&group_events_, &memory_events_}) {
+    if (*file) [[maybe_unused]]
+      auto text = ReadFrom(file->get(), buffer);
+  }
   ReadCounter(line_.get());
   if (!oom_) return;
   std::uint64_t count = 0;

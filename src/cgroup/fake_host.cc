@@ -79,7 +79,8 @@ struct FakeState {
 
 class FakeGroup final : public agent::Group {
  public:
-  FakeGroup(FakeHost& host, std::shared_ptr<FakeState> state) : host_(host), state_(state) {}
+  FakeGroup(FakeHost& host, std::shared_ptr<FakeState> state)
+      : host_(host), state_(std::move(state)) {}
 
   const std::string& name() const override { return state_->name; }
 

@@ -47,9 +47,11 @@ class Trial {
     if (!made) failure_ = made.error().message;
   }
   ~Trial() {
-    if (group_) (void)group_->Kill(kActionDeadline);
+    if (group_) [[maybe_unused]]
+      auto killed = group_->Kill(kActionDeadline);
     if (child_ > 0) kill(child_, SIGKILL), waitpid(child_, nullptr, 0);
-    if (group_) (void)group_->Remove();
+    if (group_) [[maybe_unused]]
+      auto removed = group_->Remove();
   }
   Trial(const Trial&) = delete;
   Trial& operator=(const Trial&) = delete;
