@@ -24,6 +24,11 @@ class ConsumerTest(unittest.TestCase):
             f"-DCMAKE_PREFIX_PATH={prefix}")
         run("cmake", "--build", folder / "consumer")
         self.assertEqual(run(folder / "consumer" / "consumer"), "process uses 58 of 64 MiB\n")
+        frames = folder / "consumer" / "frame_consumer"
+        self.assertEqual(run(frames), "10 frames, 0 by the heap\n")
+        names = [line.split()[-1] for line in run("nm", frames).splitlines()]
+        self.assertTrue(any("HostBudgetManager" in name for name in names))
+        self.assertFalse([name for name in names if name.lower().startswith("vk")])
 
     def test_the_whole_of_mete(self):
         with tempfile.TemporaryDirectory() as name:

@@ -309,13 +309,15 @@ inline void* FrameThread::Bump([[maybe_unused]] std::size_t size,
 #ifndef METE_ASAN
   using std::memory_order_relaxed;
   const bool sane = alignment - 1 < std::size_t{1} << 16 && (alignment & (alignment - 1)) == 0;
-  if (size - 1 < std::size_t{1} << 16 && sane) [[likely]] {
+  const std::size_t last = size - 1;
+  if (last < std::size_t{1} << 16 && sane) [[likely]] {
     std::uint64_t place = place_.load(memory_order_relaxed);
     if (alignment > 16) {
       const std::uint64_t low = (std::uint64_t{alignment} << 16) - 1;
       place = ((place + (low & ~std::uint64_t{0xffff})) & ~low) | (place & 0xffff);
     }
-    const std::uint64_t next = place + (((size + 15) & ~std::size_t{15}) << 16) + 1;
+    // Rounded up to 16, and counted, in one addition.
+    const std::uint64_t next = place + ((last & ~std::size_t{15}) << 16) + ((16 << 16) + 1);
     if (next <= end_.load(memory_order_relaxed)) [[likely]] {
       place_.store(next, memory_order_relaxed);
       const std::uintptr_t at = place >> 16;

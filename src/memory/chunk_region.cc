@@ -115,14 +115,19 @@ ChunkRegion::Taken ChunkRegion::Take(std::uint32_t count) noexcept {
   taken.first = FindLocked(count);
   if (taken.first == kNone) {
     // What is free at the end of the committed part counts towards the run.
-    auto end = static_cast<std::uint32_t>(committed_.load(std::memory_order_relaxed));
+    const auto committed = static_cast<std::uint32_t>(committed_.load(std::memory_order_relaxed));
+    std::uint32_t end = committed;
     while (end > 0 && !IsTaken(end - 1)) --end;
     if (end + count > chunks_) {
       taken.refusal = SystemRefusal(count * kChunk);
       return taken;
     }
     const std::uint32_t least = end + count;
-    const std::uint32_t whole = std::min(chunks_, (least + kStep - 1) / kStep * kStep);
+    // By a quarter, so that a frame which is late once does not sit on much; large regions by whole
+    // huge pages.
+    const std::uint32_t more = std::clamp(committed / 4, 1u, kStep) - 1;
+    const std::uint32_t step = more + 1 == kStep ? kStep : 1;
+    const std::uint32_t whole = std::min(chunks_, (least + more + step - 1) / step * step);
     if (GrowLocked(whole, taken.edges)) taken.refusal = GrowLocked(least, taken.edges);
     if (taken.refusal) return taken;
     taken.first = end;

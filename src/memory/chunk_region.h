@@ -1,8 +1,8 @@
 // ChunkRegion: reserved address space, of which a prefix is committed, handed out in chunks.
 //
 // The committed prefix is what the Budget is charged for; the chunk is thereby the quantum of
-// accounting of everything that is made from it. Grows in huge pages while the budget grants them,
-// else in what is needed at least; shrinks by chunks.
+// accounting of everything that is made from it. Grows by a quarter, at most by a huge page, while
+// the budget grants that, else by what is needed at least; shrinks by chunks.
 //
 // Thread safety: all calls but the first and the last may run on any thread; one lock inside.
 #pragma once

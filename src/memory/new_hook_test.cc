@@ -125,13 +125,13 @@ TEST(NewHookTest, NoHeapInTenThousandFrames) {
   std::atomic<std::int64_t> on_worker{-1};
   std::atomic<int> frame{0};
   std::thread worker([&] {  // allocates in the same frames
-    std::int64_t before = 0;
+    std::int64_t before = -1;
     for (int seen = -1, now = 0; now < kWarmUp + kFrames; now = frame.load()) {
       if (std::exchange(seen, now) == now) {
         std::this_thread::yield();
         continue;
       }
-      if (before == 0 && now >= kWarmUp) before = t_mallocs;
+      if (before < 0 && now >= kWarmUp) before = t_mallocs;
       for (int i = 0; i < 20; ++i) {
         if (host->frames().Allocate(200) == nullptr) std::abort();
       }
