@@ -216,15 +216,19 @@ Result<void> Agent::Thaw() {
   return {};
 }
 
-// Frozen first, so that nothing is started, reported or cleaned up between the decision and the
-// signal, and every process has it pending when it wakes.
-Result<void> Agent::Terminate() {
+void Agent::NoteEnd() {
   if (ended_->kind == EndCause::kLimit) {
     history_.AddAction(*ended_->limit, "terminated", clock_.Now());
   } else {
     NoteCauses("terminated");
   }
   history_.AddNotice("terminated: " + EndText(config_, *ended_));
+}
+
+// Frozen first, so that nothing is started, reported or cleaned up between the decision and the
+// signal, and every process has it pending when it wakes.
+Result<void> Agent::Terminate() {
+  NoteEnd();
   state_ = State::kTerminating;
   suspended_since_.reset();
   if (config_.grace > Duration::zero()) {
@@ -306,8 +310,10 @@ Result<void> Agent::Finish() {
     if (Result<void> killed = group_->Kill(kKillDeadline); !killed) return killed;
     Measure();
   }
-  state_ = State::kKilled;
   history_.Add(account_.TakeEvents());
+  // Found out only now, or in the same moment as the end of the program.
+  if (ended_ && state_ != State::kTerminating && state_ != State::kKilled) NoteEnd();
+  state_ = State::kKilled;
   return group_->Remove();
 }
 

@@ -80,7 +80,9 @@ class Agent {
   void Stop();
   void Continue();
 
-  // After the main process ended: kills what is left, takes the final reading, removes the group.
+  // After the main process ended: kills what is left, takes the final reading, removes the group. A
+  // kill by the kernel that shows only there is the end all the same; what the policies would want
+  // of a program that ended by itself is not.
   // kTerminateFailed: something could not be killed, and the group is still there.
   Result<void> Finish();
 
@@ -101,6 +103,7 @@ class Agent {
   Result<void> Terminate();
   Result<void> KillAll();
   void NoteCauses(std::string_view what);
+  void NoteEnd();
   void ApplyPendingMemory();
   KernelLimits KernelPart(const ResourceLimits& limits) const;
   bool MustMeasure() const;

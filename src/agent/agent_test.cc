@@ -311,6 +311,30 @@ TEST(Agent, FinishTakesTheLastReadingAndRemovesTheGroup) {
   EXPECT_FALSE(agent.host.Exists(agent->id()));
 }
 
+TEST(Agent, KernelKillThatShowsOnlyAtTheEndCounts) {
+  TestAgent agent(TestConfig({{LimitKind::kMemory, "64Mi"}}));
+  agent.meters.memory_bytes = 64 * kMebi;
+  agent.meters.oom_kills = 1;
+  ASSERT_TRUE(agent->Finish());
+  EXPECT_EQ(agent->ended().value().limit, LimitKind::kMemory);
+  const std::vector<ActionTaken>& actions = agent->history().violations().at(0).actions;
+  ASSERT_EQ(actions.size(), 2u);
+  EXPECT_EQ(actions[0].what, "killed by the kernel");
+  EXPECT_EQ(actions[1].what, "terminated");
+}
+
+TEST(Agent, ThatEndedByItselfIsNotEndedByAPolicy) {
+  AgentConfig config = TestConfig({{LimitKind::kTokensPerHour, "1"}});
+  PolicyOf(config, Resource::kTokens) = {EnforcementMode::kHard, QuotaAction::kTerminate};
+  TestAgent agent(config);
+  Amounts amounts;
+  amounts[Resource::kTokens] = 5;
+  ASSERT_TRUE(agent->account().Report(amounts, Source::kReported, agent.clock.Now()));
+  ASSERT_TRUE(agent->Finish());
+  EXPECT_FALSE(agent->ended());
+  EXPECT_EQ(agent->history().violations().size(), 1u);
+}
+
 TEST(Agent, ReadingsNeverGoBack) {
   TestAgent agent(TestConfig());
   agent.meters.cpu_ns = 100;

@@ -177,8 +177,6 @@ Result<void> Runner::Run(const Paths& paths, const SignalMasks& masks,
     Redraw();
     if (Result<void> round = loop_->RunOnce(NextDeadline()); !round) return round;
   }
-  // Where the end of the main process and the reason for it came in one round.
-  agent_.Reconcile();
   console_.Clear();
   return {};
 }

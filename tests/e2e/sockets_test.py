@@ -105,6 +105,18 @@ print(status, receipt["recorded"]["tokens"], flush=True)
         self.assertEqual(agent.report["tokens"], 40)
 
 
+    def test_of_requests_are_told_when_to_come_back(self):
+        agent = self.run_agent(["--requests-per-minute", "2"], self.python(REPORT + """
+for _ in range(3):
+    status, answer = call("POST", "/v1/self/holds", {"requests": 1})
+    print(status, answer.get("code"), 0 < answer.get("retry_after_seconds", 0) <= 30)
+print(call("POST", "/v1/self/usage", {"requests": 9})[0], "a report is never refused")
+"""))
+        self.assertEqual(agent.out, "201 None False\n201 None False\n429 E2077 True\n"
+                                    "200 a report is never refused\n")
+        self.assertEqual(agent.process.returncode, 0)
+
+
 class Abuse(AgentTest):
     def test_a_thousand_connections_hurt_nobody(self):
         agent = self.start([], self.python(REPORT + """
