@@ -192,16 +192,22 @@ TEST_F(KernelHost, ATinyQuotaDelaysNeitherFreezeNorKill) {
   ASSERT_TRUE(group->SetLimits(limits));
   auto frozen = group->Freeze(seconds(5));
   EXPECT_TRUE(frozen) << frozen.error().ToString();
-  // The quota is back while it is frozen, so a mete that dies now leaves nothing loosened.
-  std::string quota;
   const Places places = FindPlaces(ReadLayout());
-  const std::string leaf = JoinPath(places.cpu.dir, "mete/" + group->name());
   const bool v1 = places.cpu.version == Version::kV1;
-  std::ifstream(leaf + (v1 ? "/cpu.cfs_quota_us" : "/cpu.max")) >> quota;
-  EXPECT_EQ(quota, "1000");
+  const std::string file =
+      JoinPath(places.cpu.dir, "mete/" + group->name()) + (v1 ? "/cpu.cfs_quota_us" : "/cpu.max");
+  auto quota = [&file] {
+    std::string first;
+    std::ifstream(file) >> first;
+    return first;
+  };
+  // The quota is back while it is frozen, so a mete that dies now leaves nothing loosened.
+  EXPECT_EQ(quota(), "1000");
   EXPECT_TRUE(group->Thaw());
+  EXPECT_EQ(quota(), "1000");
   auto killed = group->Kill(seconds(5));
   EXPECT_TRUE(killed) << killed.error().ToString();
+  EXPECT_EQ(quota(), v1 ? "-1" : "max") << "they had to die on their quota";
 }
 
 TEST_F(KernelHost, RemoveLeavesNoDirectoryAlsoNotThoseMadeInside) {
