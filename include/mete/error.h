@@ -13,18 +13,18 @@ namespace mete {
 
 // The number is the one in the text: kInvalidArgument prints as "E2071".
 enum class ErrorCode : std::uint16_t {
-  kNotFound = 2070,          // no such quota, usage or hold
-  kInvalidArgument = 2071,   // names the field, what was given, and what is allowed
-  kLimitExceeded = 2072,     // an admission was refused, or causes remain
-  kUpdateFailed = 2073,      // the text carries why
+  kNotFound = 2070,         // no such quota, usage or hold
+  kInvalidArgument = 2071,  // names the field, what was given, and what is allowed
+  kLimitExceeded = 2072,    // an admission was refused, or causes remain
+  kUpdateFailed = 2073,     // the text carries why
   kSuspendFailed = 2074,
   kTerminateFailed = 2075,
   kAlreadyExists = 2076,
-  kRateLimited = 2077,       // retry_after says when
+  kRateLimited = 2077,  // retry_after says when
   kNotPermitted = 2078,
   kStoreUnavailable = 2079,
-  kInUse = 2080,             // has children or a running target
-  kSystem = 2099,            // the operating system failed us; never an answer about a quota
+  kInUse = 2080,   // has children or a running target
+  kSystem = 2099,  // the operating system failed us; never an answer about a quota
 };
 
 // "E2071". The view has static storage.
