@@ -9,6 +9,8 @@
 #include <limits>
 #include <memory>
 #include <memory_resource>
+#include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <thread>
 #include <utility>
@@ -523,39 +525,63 @@ TEST(FrameArenaTest, OptionsThatMakeNoSense) {
   EXPECT_EQ(budget.charged(), 0);
 }
 
-// Threads that allocate while frames change: nobody gets what another one has.
+// Threads that allocate while frames change: nobody gets what another one has. They look at the
+// memory only under a lock that BeginFrame is called under, as programs must see to.
 TEST(FrameArenaTest, AllocatingWhileFramesChange) {
+  struct Given {
+    std::uint64_t frame;
+    std::uintptr_t begin, end;
+    auto operator<=>(const Given&) const = default;
+  };
   Fixture f(Small(3, kMiB, 64 * kMiB));
   std::atomic<bool> stop{false};
+  std::shared_mutex in_use;
+  std::vector<std::vector<Given>> given(3);
   std::vector<std::thread> threads;
-  for (int t = 0; t < 3; ++t) {
+  for (std::size_t t = 0; t < 3; ++t) {
     threads.emplace_back([&, t] {
       std::uint32_t random = 1u + static_cast<std::uint32_t>(t);
       std::uint64_t last = 0;
-      for (int given = 0; !stop.load(); ++given) {
+      for (int count = 0; !stop.load(); ++count) {
         const std::uint64_t frame = f.arena->frame();
-        if (std::exchange(last, frame) != frame) given = 0;
-        if (given >= 200) {
+        if (std::exchange(last, frame) != frame) count = 0;
+        if (count >= 100) {
           std::this_thread::yield();
           continue;
         }
         random = random * 1664525 + 1013904223;
-        auto data = f.arena->Request(16 + random % 3000, 16);
-        ASSERT_TRUE(data);
-        auto object = f.arena->RequestStackResource<std::string>();
-        ASSERT_TRUE(object);
-        if (f.arena->frame() != frame) continue;
-        EXPECT_EQ(Address(data->data()) % 16, 0u);
+        const std::size_t size = 16 + random % 3000;
+        void* const data = f.arena->Allocate(size);
+        ASSERT_NE(data, nullptr);
+        if (f.arena->frame() == frame) {
+          given[t].push_back({frame, Address(data), Address(data) + size});
+        }
+        if (count % 4 == 0) {
+          const std::shared_lock lock(in_use);
+          auto object = f.arena->RequestStackResource<std::string>();
+          ASSERT_TRUE(object);
+          **object = "a text that is too long for the object";
+        }
       }
     });
   }
-  for (int i = 0; i < 300; ++i) {
-    f.arena->BeginFrame();
+  for (int i = 0; i < 200; ++i) {
+    {
+      const std::unique_lock lock(in_use);
+      f.arena->BeginFrame();
+    }
     static_cast<void>(f.arena->statistics());
     std::this_thread::yield();
   }
   stop.store(true);
   for (std::thread& thread : threads) thread.join();
+  std::vector<Given> all;
+  for (const auto& own : given) all.insert(all.end(), own.begin(), own.end());
+  std::sort(all.begin(), all.end());
+  for (std::size_t i = 1; i < all.size(); ++i) {
+    if (all[i - 1].frame != all[i].frame) continue;
+    ASSERT_LE(all[i - 1].end, all[i].begin);
+  }
 }
 
 }  // namespace

@@ -149,9 +149,15 @@ class Model {
   std::mt19937_64 random_;
 };
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t kRuns = 6;  // each takes ten times as long
+#else
+constexpr std::uint64_t kRuns = 40;
+#endif
+
 TEST(MemoryModelTest, RandomOperations) {
   const std::uint64_t seed = std::random_device{}();
-  for (std::uint64_t run = 0; run < 40; ++run) {
+  for (std::uint64_t run = 0; run < kRuns; ++run) {
     SCOPED_TRACE("seed " + std::to_string(seed + run));
     HostOptions options;
     options.limit = std::int64_t{1} << (21 + run % 4);
