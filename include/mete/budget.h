@@ -185,7 +185,7 @@ class Budget {
   bool Evaluate(std::int64_t seen, bool new_limit = false) noexcept;
   void RearmIfAbove() noexcept;
   bool LookAgain() noexcept;
-  void TakeCreditBack() noexcept;
+  std::int64_t TakeCreditBack() noexcept;
   void KeepPeak() noexcept;
   void RaisePeak(std::int64_t used) noexcept;
   SharedBudget* Root() const noexcept;

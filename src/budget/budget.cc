@@ -307,6 +307,11 @@ Charged Budget::Charge(std::int64_t amount) noexcept {
   Path path;
   for (Budget* node = this; node != nullptr; node = node->parent_) {
     std::int64_t charged = node->charged_.load(memory_order_relaxed);
+    if (amount > node->limit_.load(memory_order_relaxed) - charged) [[unlikely]] {
+      // It passes the limit, or 63 bits; what is only stocked does not count for that.
+      node->TakeCreditBack();
+      charged = node->charged_.load();
+    }
     do {
       if (amount > kNoLimit - charged) {
         Undo(node, amount, false);
@@ -316,8 +321,7 @@ Charged Budget::Charge(std::int64_t amount) noexcept {
     } while (!node->charged_.compare_exchange_weak(charged, charged + amount));
     charged += amount;
     if (charged > node->limit_.load()) [[unlikely]] {
-      node->TakeCreditBack();
-      charged = std::min(charged, node->charged_.load());
+      charged -= node->TakeCreditBack();  // what was stocked meanwhile
       if (node->IsOver()) outcome.over = true;
     }
     path.Note(node, charged);
@@ -383,8 +387,9 @@ void Budget::SettleHold(std::int64_t held, std::int64_t refund, Outcome& outcome
 
 Outcome Budget::SetLimit(std::int64_t limit) noexcept {
   METE_CHECK(limit >= 0);
-  limit_.store(limit);
   if (charged_.load() > limit) TakeCreditBack();
+  limit_.store(limit);
+  if (charged_.load() > limit) TakeCreditBack();  // what was stocked meanwhile
   Outcome outcome;
   outcome.edges = Evaluate(0, true);
   outcome.over = IsOver();
@@ -480,11 +485,11 @@ Edges Budget::TakeEdges() noexcept {
 }
 
 // Past a limit nothing may be spent from credit any more.
-void Budget::TakeCreditBack() noexcept {
+std::int64_t Budget::TakeCreditBack() noexcept {
   SharedBudget* root = Root();
-  if (root == nullptr || root->had_credit_.load() == 0) return;
+  if (root == nullptr || root->had_credit_.load() == 0) return 0;
   const std::lock_guard lock(root->credit_lock_);
-  root->TakeCreditBack(this);
+  return root->TakeCreditBack(this);
 }
 
 SharedBudget* Budget::Root() const noexcept {
@@ -519,7 +524,7 @@ Charged Hold::Settle(std::int64_t actual) noexcept {
     outcome = *excess;
   }
   const std::int64_t refund = actual < amount_ ? amount_ - actual : 0;
-  if (amount_ > 0) budget_->SettleHold(amount_, refund, outcome);
+  budget_->SettleHold(amount_, refund, outcome);
   budget_ = nullptr;
   amount_ = 0;
   return outcome;
