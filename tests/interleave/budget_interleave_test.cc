@@ -14,7 +14,8 @@ class Interleavings : public testing::TestWithParam<Scenario> {};
 
 TEST_P(Interleavings, Hold) { ExpectHolds(GetParam()); }
 
-std::vector<Scenario> Scenarios() {
+// Charges and holds that are refused.
+std::vector<Scenario> Refusals() {
   return {
       {.name = "RefusedAtTheLeaf",
        .limits = {kMany, kMany, 5, kMany},
@@ -65,6 +66,12 @@ std::vector<Scenario> Scenarios() {
        .thresholds = {10},
        .setup = {Reserve(kLeafA, 10, 0), Reserve(kLeafA, 10, 1)},
        .threads = {{Charge(kLeafA, 1)}, {Release(kLeafA, 0), Release(kLeafA, 1)}}},
+  };
+}
+
+// Limits, edges, windows and peaks that move under charges.
+std::vector<Scenario> Movements() {
+  return {
       {.name = "LimitsLowered",
        .limits = {kMany, kMany, 10, kMany},
        .threads = {{Try(kLeafA, 6), Try(kLeafA, 3)},
@@ -109,8 +116,10 @@ std::vector<Scenario> Scenarios() {
   };
 }
 
-INSTANTIATE_TEST_SUITE_P(Budget, Interleavings, testing::ValuesIn(Scenarios()),
-                         [](const auto& each) { return each.param.name; });
+std::string NameOf(const testing::TestParamInfo<Scenario>& each) { return each.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(Refusals, Interleavings, testing::ValuesIn(Refusals()), NameOf);
+INSTANTIATE_TEST_SUITE_P(Movements, Interleavings, testing::ValuesIn(Movements()), NameOf);
 
 // compare_exchange_weak may fail on its own; once anywhere in an execution is explored here, with
 // one preemption less. More failures lead to the states that one does, since the loops start over.
