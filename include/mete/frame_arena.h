@@ -246,6 +246,8 @@ class FrameArena final : public AllocationSource {
   FrameArena(const FrameOptions& options, std::unique_ptr<detail::FrameArenaState> state);
 
   friend class FrameThread;
+  // Out of line and without a result on the stack, so that loops keep their registers.
+  [[gnu::cold, gnu::noinline]] void* AllocateMore(std::size_t size, std::size_t alignment) noexcept;
   detail::FrameGrant AllocateSlow(std::size_t size, std::size_t alignment) noexcept;
   bool Enlist(detail::FrameObject* object, void (*destroy)(void*, std::size_t) noexcept,
               void* elements, std::size_t count, const Lease& lease) noexcept;
@@ -333,7 +335,7 @@ inline void* FrameThread::Allocate(std::size_t size, std::size_t alignment) noex
   if (void* const data = Bump(size, alignment); data != nullptr) [[likely]] {
     return data;
   }
-  return arena_->AllocateSlow(size, alignment).data;
+  return arena_->AllocateMore(size, alignment);
 }
 
 inline void* FrameArena::Allocate(std::size_t size, std::size_t alignment) noexcept {
@@ -341,7 +343,7 @@ inline void* FrameArena::Allocate(std::size_t size, std::size_t alignment) noexc
   if (tls.arena.load(std::memory_order_relaxed) == this) [[likely]] {
     return tls.thread->Allocate(size, alignment);
   }
-  return AllocateSlow(size, alignment).data;
+  return AllocateMore(size, alignment);
 }
 
 template <class T>

@@ -143,6 +143,10 @@ FrameGrant FrameArena::AllocateSlow(std::size_t size, std::size_t alignment) noe
   return grant;
 }
 
+void* FrameArena::AllocateMore(std::size_t size, std::size_t alignment) noexcept {
+  return AllocateSlow(size, alignment).data;
+}
+
 Allocated<Allocation> FrameArena::Request(std::size_t size, std::size_t alignment) noexcept {
   const detail::FrameTls& tls = detail::t_frame;
   if (tls.arena.load(memory_order_relaxed) == this) [[likely]] {
