@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
 #include <random>
 
 #include "scenarios.h"
@@ -116,10 +117,14 @@ std::vector<Scenario> Movements() {
   };
 }
 
-std::string NameOf(const testing::TestParamInfo<Scenario>& each) { return each.param.name; }
+std::vector<Scenario> Scenarios() {
+  std::vector<Scenario> all = Refusals();
+  std::ranges::move(Movements(), std::back_inserter(all));
+  return all;
+}
 
-INSTANTIATE_TEST_SUITE_P(Refusals, Interleavings, testing::ValuesIn(Refusals()), NameOf);
-INSTANTIATE_TEST_SUITE_P(Movements, Interleavings, testing::ValuesIn(Movements()), NameOf);
+INSTANTIATE_TEST_SUITE_P(Budget, Interleavings, testing::ValuesIn(Scenarios()),
+                         [](const auto& each) { return each.param.name; });
 
 // compare_exchange_weak may fail on its own; once anywhere in an execution is explored here, with
 // one preemption less. More failures lead to the states that one does, since the loops start over.
