@@ -120,19 +120,19 @@ Result<void> Directories::MakeOne(const Root& root) {
 }
 
 // v2 groups get the files of a controller only from a parent that passes it on. Done after the
-// group is made: with a child in it, nobody can remove "mete" any more.
+// group is made: with a child in it, nobody can remove "mete" any more. Whether it is needed is
+// asked of the group itself: while another maker is at it, the parent says so already, but the
+// files come later, and writing waits for them.
 Result<void> Directories::PassControllers(const Root& root) {
-  if (root.controllers.empty()) return {};
-  const std::string inner = fmt::format("{}/cgroup.subtree_control", kParent);
-  FileBuffer buffer;
-  auto enabled = ReadAt(root.base.get(), inner.c_str(), buffer);
-  bool complete = enabled.has_value();
+  bool complete = true;
   for (const char* name : {"cpu", "memory", "pids"}) {
-    const bool wanted = root.controllers.find(std::string("+") + name) != std::string::npos;
-    if (complete && wanted && !HasWord(*enabled, name)) complete = false;
+    if (root.controllers.find(fmt::format("+{}", name)) == std::string::npos) continue;
+    const std::string file = fmt::format("{}/{}.max", relative_, name);
+    if (faccessat(root.base.get(), file.c_str(), F_OK, 0) != 0) complete = false;
   }
   if (complete) return {};
-  for (const std::string& file : {std::string("cgroup.subtree_control"), inner}) {
+  for (const std::string& file :
+       {std::string("cgroup.subtree_control"), fmt::format("{}/cgroup.subtree_control", kParent)}) {
     if (int error = WriteAt(root.base.get(), file.c_str(), root.controllers)) {
       return Fail(ErrorCode::kSystem,
                   fmt::format("controllers cannot be passed on: {}/{} asked {}: {}", root.dir, file,

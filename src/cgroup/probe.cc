@@ -49,7 +49,7 @@ class Trial {
   ~Trial() {
     if (group_) [[maybe_unused]]
       auto killed = group_->Kill(kActionDeadline);
-    if (child_ > 0) kill(child_, SIGKILL), waitpid(child_, nullptr, 0);
+    if (child_ > 0) kill(child_, SIGKILL), Wait(kActionDeadline);
     if (group_) [[maybe_unused]]
       auto removed = group_->Remove();
   }

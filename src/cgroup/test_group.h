@@ -121,11 +121,11 @@ class TestChild {
     if (ended) pid_ = -1;
     return ended ? status : -1;
   }
+  // Bounded: under a small quota it can take long to die, until the group's Kill lifts that.
   void End() {
     if (pid_ <= 0) return;
     kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-    pid_ = -1;
+    Wait();
   }
 
  private:
