@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <string.h>
 
 #include <algorithm>
 
@@ -37,22 +38,26 @@ AccountConfig AccountConfigOf(const AgentConfig& config) {
   return account;
 }
 
+}  // namespace
+
 std::string EndText(const AgentConfig& config, const EndCause& cause) {
   switch (cause.kind) {
     case EndCause::kLimit: {
-      const std::optional<Limit>& limit = config.limits[*cause.limit];
-      return fmt::format("over the limit {} = {}", InfoOf(*cause.limit).name,
-                         limit ? limit->text : "0");
+      const LimitKind kind = cause.limit.value_or(LimitKind::kMemory);
+      const std::optional<Limit>& limit = config.limits[kind];
+      return fmt::format("over the limit {} = {}", InfoOf(kind).name, limit ? limit->text : "0");
     }
     case EndCause::kMaxSuspend:
-      return fmt::format("suspended for {} (--max-suspend)", FormatDuration(*config.max_suspend));
-    case EndCause::kOperator: return "by an operator";
-    case EndCause::kSignal: return std::string("SIG") + sigabbrev_np(cause.signal);
+      return fmt::format("suspended for {} (--max-suspend)",
+                         FormatDuration(config.max_suspend.value_or(Duration::zero())));
+    case EndCause::kOperator: return "an operator asked for it";
+    case EndCause::kSignal: {
+      const char* name = sigabbrev_np(cause.signal);
+      return name == nullptr ? fmt::format("signal {}", cause.signal) : fmt::format("SIG{}", name);
+    }
   }
   return {};
 }
-
-}  // namespace
 
 Agent::Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& clock)
     : config_(std::move(config)),
@@ -144,7 +149,7 @@ void Agent::CheckKernelKill(const Sample& before) {
       sample_.memory_max_hits > 0 || sample_.memory_peak_bytes >= *kernel_.memory_max - kOnePiece;
   if (!met) return;
   const Time now = clock_.Now();
-  const Limit& limit = *config_.limits[LimitKind::kMemory];
+  const Limit limit = config_.limits[LimitKind::kMemory].value_or(Limit{});
   if (before.oom_kills == 0) {
     history_.AddViolation(LimitKind::kMemory, sample_.memory_peak_bytes, limit.amount, now);
     history_.AddNotice(fmt::format("killed by the kernel: memory: limit {} reached", limit.text));
@@ -209,7 +214,8 @@ Result<void> Agent::Freeze() {
 Result<void> Agent::Thaw() {
   if (Result<void> thawed = group_->Thaw(); !thawed) return thawed;
   state_ = State::kRunning;
-  const Duration held = clock_.Now() - *suspended_since_;
+  const Time now = clock_.Now();
+  const Duration held = now - suspended_since_.value_or(now);
   suspended_since_.reset();
   history_.AddResumed(clock_.Now());
   history_.AddNotice("resumed after " + FormatDuration(std::chrono::floor<milliseconds>(held)));
@@ -217,7 +223,8 @@ Result<void> Agent::Thaw() {
 }
 
 void Agent::NoteEnd() {
-  if (ended_->kind == EndCause::kLimit) {
+  if (!ended_) return;
+  if (ended_->limit) {
     history_.AddAction(*ended_->limit, "terminated", clock_.Now());
   } else {
     NoteCauses("terminated");

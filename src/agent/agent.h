@@ -42,6 +42,9 @@ struct EndCause {
   int signal = 0;                  // kSignal: the one that `mete run` was sent
 };
 
+// "over the limit memory = 64Mi": one line for people.
+std::string EndText(const AgentConfig& config, const EndCause& cause);
+
 class Agent {
  public:
   // `clock` outlives the agent.

@@ -162,12 +162,12 @@ wire::HttpResponse Api::Hold(const wire::HttpRequest& request, const Peer& peer)
         {ErrorCode::kInvalidArgument,
          "measured by mete, so it cannot be reserved, given: " + message->not_charged.front()});
   }
-  if (key->seen) {
-    const std::optional<Time> expires = holds_.ExpiryOf(key->seen->result);
+  if (const std::optional<KeyBook::Entry> seen = key->seen) {
+    const std::optional<Time> expires = holds_.ExpiryOf(seen->result);
     if (!expires) {
       return ProblemOf({ErrorCode::kNotFound, "the hold of this Idempotency-Key is over"});
     }
-    return JsonResponse(201, HoldJson(key->seen->result, *expires, agent_.clock()));
+    return JsonResponse(201, HoldJson(seen->result, *expires, agent_.clock()));
   }
   Result<HoldBook::Grant> grant = holds_.Reserve(message->amounts, message->ttl, peer);
   if (!grant) return ProblemOf(grant.error());

@@ -12,7 +12,10 @@ namespace {
 
 constexpr std::int64_t kLeastHeadroom = 64 << 20;
 
-bool IsFinite(const std::optional<Limit>& limit) { return limit && limit->amount != kUnlimited; }
+std::optional<std::int64_t> FiniteAmount(const std::optional<Limit>& limit) {
+  if (!limit || limit->amount == kUnlimited) return std::nullopt;
+  return limit->amount;
+}
 
 const Policy& PolicyOf(const PolicySet& policies, Resource resource) {
   return policies[static_cast<std::size_t>(resource)];
@@ -53,19 +56,17 @@ KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& polic
                             std::int64_t pids_max, Controllers controllers) {
   KernelLimits kernel;
   kernel.pids_max = pids_max;
-  const std::optional<Limit>& cpu = limits[LimitKind::kCpu];
-  if (controllers.cpu && IsFinite(cpu) && !OnlyWarns(PolicyOf(policies, Resource::kCpu))) {
-    kernel.cpu_nanocores = cpu->amount;
-  }
-  const std::optional<Limit>& memory = limits[LimitKind::kMemory];
+  const bool hold_cpu = controllers.cpu && !OnlyWarns(PolicyOf(policies, Resource::kCpu));
+  if (hold_cpu) kernel.cpu_nanocores = FiniteAmount(limits[LimitKind::kCpu]);
+  const std::optional<std::int64_t> memory = FiniteAmount(limits[LimitKind::kMemory]);
   const Policy& policy = PolicyOf(policies, Resource::kMemory);
-  if (!controllers.memory || !IsFinite(memory) || OnlyWarns(policy)) return kernel;
+  if (!controllers.memory || !memory || OnlyWarns(policy)) return kernel;
   if (policy.action == QuotaAction::kSuspend) {
     // One page above the limit: only there is more used than allowed.
-    kernel.memory_line = SumOrMax(memory->amount, sysconf(_SC_PAGESIZE));
-    kernel.memory_max = SumOrMax(memory->amount, MemoryHeadroom(memory->amount));
+    kernel.memory_line = SumOrMax(*memory, sysconf(_SC_PAGESIZE));
+    kernel.memory_max = SumOrMax(*memory, MemoryHeadroom(*memory));
   } else {
-    kernel.memory_max = memory->amount;
+    kernel.memory_max = memory;
   }
   return kernel;
 }

@@ -30,22 +30,12 @@ std::string Seconds(Duration span) {
 }
 
 Outcome OutcomeOfEnd(const EndCause& ended, const AgentConfig& config) {
+  const std::string text = "ended by mete: " + EndText(config, ended);
   switch (ended.kind) {
-    case EndCause::kLimit: {
-      const std::optional<Limit>& limit = config.limits[*ended.limit];
-      return {"limit", kEndedByMete, ended.limit,
-              fmt::format("ended by mete: over the limit {} = {}", InfoOf(*ended.limit).name,
-                          limit ? limit->text : "0")};
-    }
-    case EndCause::kMaxSuspend:
-      return {"max_suspend", kEndedByMete, std::nullopt,
-              fmt::format("ended by mete: suspended for {} (--max-suspend)",
-                          FormatDuration(config.max_suspend.value_or(Duration::zero())))};
-    case EndCause::kOperator:
-      return {"operator", kSignalBase + SIGTERM, std::nullopt, "ended by an operator"};
-    case EndCause::kSignal:
-      return {"interrupted", kSignalBase + ended.signal, std::nullopt,
-              "ended by mete on " + SignalName(ended.signal)};
+    case EndCause::kLimit: return {"limit", kEndedByMete, ended.limit, text};
+    case EndCause::kMaxSuspend: return {"max_suspend", kEndedByMete, std::nullopt, text};
+    case EndCause::kOperator: return {"operator", kSignalBase + SIGTERM, std::nullopt, text};
+    case EndCause::kSignal: return {"interrupted", kSignalBase + ended.signal, std::nullopt, text};
   }
   return {};
 }
@@ -132,7 +122,9 @@ std::string ReportText(const RunReport& report) {
   std::string_view title = "limits";
   for (const LimitLine& limit : report.limits) {
     std::string used;
-    if (limit.used) used = fmt::format("used {}, ", AmountText(*limit.kind, *limit.used));
+    if (limit.used && limit.kind) {
+      used = fmt::format("used {}, ", AmountText(*limit.kind, *limit.used));
+    }
     row(title, fmt::format("{} {}: {}{} ({})", limit.name, limit.text, used,
                            NameOf(limit.grade.grade), limit.grade.how));
     title = "";
@@ -170,7 +162,7 @@ void WriteLimits(wire::JsonWriter& json, const RunReport& report) {
   json.Key("limits").BeginArray();
   for (const LimitLine& limit : report.limits) {
     json.BeginObject().Field("limit", limit.name).Field("text", limit.text);
-    if (limit.used) WriteAmount(json, "used", *limit.kind, *limit.used);
+    if (limit.used && limit.kind) WriteAmount(json, "used", *limit.kind, *limit.used);
     json.Field("grade", NameOf(limit.grade.grade)).Field("how", limit.grade.how).EndObject();
   }
   json.EndArray();

@@ -83,19 +83,18 @@ class RunnerTest : public testing::Test {
     _exit(report->outcome.status);
   }
 
-  // A program that writes its pid to the file "up", and runs until it is ended.
-  RunConfig Looping(const char* before) {
+  // A program that writes its pid to the file "up", and rests until it is ended. The fake stops
+  // process by process, and those of a busy loop would come and go under its hands.
+  RunConfig Resting(const char* before) {
     const std::string script =
-        std::string(before) + "; echo $$ > " + File("up") + "; while :; do sleep 0.01; done";
+        std::string(before) + "; echo $$ > " + File("up") + "; sleep 1000 & wait";
     return Config(script.c_str());
   }
-  // The same, but at rest: the fake stops process by process, and those of a loop come and go.
-  RunConfig Resting() { return Config(("echo $$ > " + File("up") + "; exec sleep 1000").c_str()); }
   void StartUp(const RunConfig& config) {
     Start(config);
     ASSERT_TRUE(Eventually([&] { return !Content("up").empty(); }));
   }
-  void StartUp(const char* before) { StartUp(Looping(before)); }
+  void StartUp(const char* before) { StartUp(Resting(before)); }
 
   int Wait() {
     int status = 0;
@@ -177,7 +176,7 @@ TEST_F(RunnerTest, SignalsGoToTheProgramFirst) {
 }
 
 TEST_F(RunnerTest, TheSecondSignalStartsTheEnd) {
-  RunConfig config = Looping("trap '' TERM INT");
+  RunConfig config = Resting("trap '' TERM INT");
   config.agent.grace = std::chrono::milliseconds(50);
   StartUp(config);
   kill(runner_, SIGTERM);
@@ -189,7 +188,7 @@ TEST_F(RunnerTest, TheSecondSignalStartsTheEnd) {
 }
 
 TEST_F(RunnerTest, TheThirdSignalKillsAtOnce) {
-  RunConfig config = Looping("trap '' TERM INT");
+  RunConfig config = Resting("trap '' TERM INT");
   config.agent.grace = std::chrono::hours(1);
   StartUp(config);
   for (int i = 0; i < 3; ++i) {
@@ -200,7 +199,7 @@ TEST_F(RunnerTest, TheThirdSignalKillsAtOnce) {
 }
 
 TEST_F(RunnerTest, WhileSuspendedTheFirstSignalStartsTheEnd) {
-  StartUp(Resting());
+  StartUp(":");
   EXPECT_EQ(Control("POST", "/suspend").status, 200);
   kill(runner_, SIGHUP);
   EXPECT_EQ(Wait(), 128 + SIGHUP);
@@ -208,7 +207,7 @@ TEST_F(RunnerTest, WhileSuspendedTheFirstSignalStartsTheEnd) {
 }
 
 TEST_F(RunnerTest, StandsStillWithTheTerminalJob) {
-  StartUp(Resting());
+  StartUp(":");
   kill(runner_, SIGTSTP);
   int status = 0;
   ASSERT_EQ(waitpid(runner_, &status, WUNTRACED), runner_);
@@ -235,7 +234,7 @@ TEST_F(RunnerTest, AnOperatorEndsIt) {
 }
 
 TEST_F(RunnerTest, ReportsWarnSuspendAndEndIt) {
-  RunConfig config = Looping(":");
+  RunConfig config = Resting(":");
   config.quiet = false;
   config.agent.limits[LimitKind::kTokensPerHour] = *ParseLimit(LimitKind::kTokensPerHour, "1000");
   config.agent.max_suspend = std::chrono::milliseconds(100);
@@ -257,7 +256,7 @@ TEST_F(RunnerTest, ReportsWarnSuspendAndEndIt) {
 }
 
 TEST_F(RunnerTest, GoesOnWhenTheLimitIsRaised) {
-  RunConfig config = Looping("trap 'exit 7' TERM");
+  RunConfig config = Resting("trap 'exit 7' TERM");
   config.agent.limits[LimitKind::kTokensPerHour] = *ParseLimit(LimitKind::kTokensPerHour, "10");
   StartUp(config);
   Report(R"({"tokens": 11})");

@@ -16,6 +16,7 @@ namespace {
 
 // How long a connection may keep its place while others wait for one.
 constexpr Duration kPatience = std::chrono::seconds(1);
+constexpr std::size_t kReadBytes = 16384;
 
 std::unexpected<Error> SocketError(const char* what, const std::string& path) {
   return Fail(ErrorCode::kSystem,
@@ -106,7 +107,7 @@ void SocketServer::OnEvents(Place place, std::uint32_t events) {
 bool SocketServer::Receive(Connection& connection) {
   // A caller that does not take its answers is not read from: it waits, and nothing piles up.
   if (!connection.unsent.empty()) return true;
-  std::array<char, 16 * 1024> buffer;
+  std::array<char, kReadBytes> buffer;
   const ssize_t got = recv(connection.socket.get(), buffer.data(), buffer.size(), 0);
   if (got < 0) return errno == EAGAIN || errno == EINTR;
   if (got == 0) return false;
@@ -117,15 +118,15 @@ bool SocketServer::Receive(Connection& connection) {
 // One request after the other, each answered before the next is looked at.
 bool SocketServer::Answer(Connection& connection, std::string_view bytes) {
   while (connection.unsent.empty() && !connection.closing) {
-    auto request = connection.parser.Feed(bytes);
+    auto fed = connection.parser.Feed(bytes);
     bytes = {};
     wire::HttpResponse response;
-    if (!request) {
-      response = ProblemOf(request.error(), connection.parser.error_status());
+    if (!fed) {
+      response = ProblemOf(fed.error(), connection.parser.error_status());
       connection.closing = true;
-    } else if (*request) {
-      response = handler_(**request, connection.peer);
-      connection.closing = wire::FindHeader((*request)->headers, "connection") == "close";
+    } else if (const std::optional<wire::HttpRequest> request = *std::move(fed)) {
+      response = handler_(*request, connection.peer);
+      connection.closing = wire::FindHeader(request->headers, "connection") == "close";
       connection.request_bytes = 0;
     } else if (connection.request_bytes > kMostRequestBytes) {
       response =

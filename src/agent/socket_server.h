@@ -32,7 +32,7 @@ class SocketServer {
   // loop goes on to anything else.
   using Handler = std::function<wire::HttpResponse(const wire::HttpRequest&, const Peer&)>;
 
-  static constexpr std::size_t kMostRequestBytes = 64 * 1024;
+  static constexpr std::size_t kMostRequestBytes = 65536;
 
   // Makes the socket with mode 0600, in the place of a stale one. `loop` and `clock` outlive it.
   static Result<std::unique_ptr<SocketServer>> Listen(Loop& loop, const Clock& clock,
