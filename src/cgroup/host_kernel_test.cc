@@ -193,7 +193,7 @@ TEST_F(KernelHost, ATinyQuotaDelaysNeitherFreezeNorKill) {
   KernelLimits limits;
   limits.cpu_nanocores = agent::kMinCpuNanocores;
   ASSERT_TRUE(group->SetLimits(limits));
-  auto frozen = group->Freeze(seconds(5));
+  auto frozen = group->Freeze(kSoon);
   EXPECT_TRUE(frozen) << frozen.error().ToString();
   const Places places = FindPlaces(ReadLayout());
   const bool v1 = places.cpu.version == Version::kV1;
@@ -208,7 +208,7 @@ TEST_F(KernelHost, ATinyQuotaDelaysNeitherFreezeNorKill) {
   EXPECT_EQ(quota(), "1000");
   EXPECT_TRUE(group->Thaw());
   EXPECT_EQ(quota(), "1000");
-  auto killed = group->Kill(seconds(5));
+  auto killed = group->Kill(kSoon);
   EXPECT_TRUE(killed) << killed.error().ToString();
   EXPECT_EQ(quota(), v1 ? "-1" : "max") << "they had to die on their quota";
 }
