@@ -103,7 +103,9 @@ class Memory(AgentTest):
 
     def test_can_suspend_and_go_on_when_raised(self):
         agent = self.start(["--memory", "64Mi", "--on-memory", "suspend"], self.python(
-            "held = []\nfor _ in range(100): held.append(bytearray(1 << 20))\nprint('done')"))
+            "import time\nheld = []\n"
+            "for _ in range(100): held.append(bytearray(1 << 20))\n"
+            "time.sleep(1)\nprint('done')"))
         agent.suspended()
         quota = agent.quota()
         self.assertEqual(quota["causes"], ["memory"])
@@ -144,7 +146,7 @@ class Tokens(AgentTest):
 
     def test_go_on_when_the_limit_is_raised(self):
         agent = self.start(["--tokens-per-hour", "10"],
-                           "mete report --tokens 11 && mete report --tokens 1; echo went on")
+                           "mete report --tokens 11 && mete report --tokens 1; sleep 0.5; echo went on")
         agent.suspended()
         done = self.mete("quota", "set", agent.id, "--tokens-per-hour", "100")
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -155,7 +157,7 @@ class Tokens(AgentTest):
 
     def test_resume_needs_the_cause_to_go_or_an_override(self):
         agent = self.start(["--tokens-per-hour", "10", "--on-tokens", "suspend:hard"],
-                           "mete report --tokens 11; echo went on")
+                           "mete report --tokens 11; sleep 0.5; echo went on")
         agent.suspended()
         refused = self.mete("resume", agent.id)
         self.assertNotEqual(refused.returncode, 0)
