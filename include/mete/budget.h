@@ -182,7 +182,8 @@ class Budget {
   void Undo(const Budget* end, std::int64_t amount, bool hold) noexcept;
   void EndHold(std::int64_t amount) noexcept;
   void SettleHold(std::int64_t held, std::int64_t refund, Outcome& outcome) noexcept;
-  bool Evaluate(std::int64_t seen, bool new_limit = false) noexcept;
+  bool Evaluate(std::int64_t seen) noexcept;
+  void LowerFloor(std::int64_t limit) noexcept;
   void RearmIfAbove() noexcept;
   bool LookAgain() noexcept;
   std::int64_t TakeCreditBack() noexcept;

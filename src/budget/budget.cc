@@ -20,8 +20,9 @@
 //     changes the use, then reads the limit again. All four are sequentially consistent, so one
 //     of the two sees the other: no charge stays above a limit that was lowered before it was
 //     granted. The same crossing ties the use to the watch word (watch.h): an edge is neither
-//     lost nor stuck. TryCharge reads the watch word instead of the limit; SetLimit changes its
-//     version, so that a thread that read an older limit cannot store what follows from it.
+//     lost nor stuck. TryCharge reads the floor of the watch word instead of the limit; SetLimit
+//     lowers that before it reads the use, and changes the word's version, so that a thread that
+//     read an older limit cannot store what follows from it.
 //  5. A flow needs used() exactly where Roll subtracts it. Its holds are therefore two growing
 //     sums, ever held and ever settled: reading the settled sum, then `charged_`, then the held
 //     sum overstates what is held and never what is used. TryCharge on a flow is a hold that is
@@ -389,11 +390,22 @@ Outcome Budget::SetLimit(std::int64_t limit) noexcept {
   METE_CHECK(limit >= 0);
   if (charged_.load() > limit) TakeCreditBack();
   limit_.store(limit);
+  LowerFloor(limit);
   if (charged_.load() > limit) TakeCreditBack();  // what was stocked meanwhile
   Outcome outcome;
-  outcome.edges = Evaluate(0, true);
+  outcome.edges = Evaluate(0);
   outcome.over = IsOver();
   return outcome;
+}
+
+// From here on no charge passes the limit without looking at it, and nobody who looked before can
+// store a floor that follows from an older one.
+void Budget::LowerFloor(std::int64_t limit) noexcept {
+  const std::int64_t most = limit == kNoLimit ? kNoLimit : limit + 1;
+  std::uint64_t word = watch_.load();
+  while (!watch_.compare_exchange_weak(
+      word, watch::NextVersion(watch::WithFloor(word, std::min(watch::Floor(word), most))))) {
+  }
 }
 
 std::int64_t Budget::Roll() noexcept {
@@ -441,22 +453,18 @@ BudgetSnapshot Budget::snapshot() const noexcept {
 
 // Brings the watch word up to date with the use and the limit. `seen` is a charge that the caller
 // made itself, so that a crossing counts although the level has fallen again since.
-// `new_limit`: the word changes even if it says the same, so that nobody who looked before the
-// limit was set can store what follows from an older one.
-bool Budget::Evaluate(std::int64_t seen, bool new_limit) noexcept {
+bool Budget::Evaluate(std::int64_t seen) noexcept {
   const std::span<const std::uint8_t> percents = thresholds().percents();
   std::uint64_t word = watch_.load();
   std::int64_t seen_used = Difference(seen, held());
   for (;;) {
     const std::int64_t limit = limit_.load();
     const std::int64_t now = used();
-    std::uint64_t next = NextWatch(word, percents, limit, std::max(seen_used, now), now);
-    if (new_limit) next = watch::NextVersion(next);
+    const std::uint64_t next = NextWatch(word, percents, limit, std::max(seen_used, now), now);
     if (next != word && !watch_.compare_exchange_weak(word, next)) continue;
     // Another thread may have moved the use or the limit after we read it and have looked at the
     // old word: then this look is ours to take again (contract 4).
     word = next;
-    new_limit = false;
     seen_used = 0;
     const std::int64_t again = used();
     if (NextWatch(word, percents, limit_.load(), again, again) == word) break;

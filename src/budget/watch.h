@@ -52,6 +52,10 @@ constexpr bool IsFlow(std::uint64_t word) noexcept { return (word & kFlowBit) !=
 constexpr bool IsShared(std::uint64_t word) noexcept { return (word & kSharedBit) != 0; }
 constexpr bool IsAbove(std::uint64_t word, int bit) noexcept { return ((word >> bit) & 1) != 0; }
 
+constexpr std::uint64_t WithFloor(std::uint64_t word, std::int64_t floor) noexcept {
+  return (word & 0xffffffffu) | std::uint64_t{EncodeFloor(floor)} << kFloorShift;
+}
+
 constexpr std::uint64_t NextVersion(std::uint64_t word) noexcept {
   const std::uint64_t version = word + (std::uint64_t{1} << kVersionShift);
   return (word & ~kVersionMask) | (version & kVersionMask);

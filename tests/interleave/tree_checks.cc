@@ -104,7 +104,7 @@ std::int64_t TreeProgram::LeastOf(int node) const {
 // What the node can have counted at most: all that was begun.
 std::int64_t TreeProgram::MostOf(int node) {
   const Sums base = base_[static_cast<std::size_t>(node)];
-  std::int64_t most = base.used + base.held + CreditUnder(node);
+  std::int64_t most = base.used + base.held;
   for (const int id : ids_) {
     if (RecordOf(id).state == State::kAhead) continue;
     const Sums effect = EffectOn(id, node);
@@ -142,6 +142,7 @@ void TreeProgram::Changed(int thread, const void* cell, std::uint64_t before, st
   for (int node = 0; node < kNodes; ++node) {
     const auto* start = reinterpret_cast<const std::byte*>(&NodeAt(node));
     const std::ptrdiff_t offset = static_cast<const std::byte*>(cell) - start;
+    if (offset == 0) NoteUndo(thread, node, before - after);
     if (offset == 2 * sizeof(Cell)) {
       RecordOf(RunningOn(thread)).turn = ++memory_.limits_set;
     } else if (Replaying()) {
@@ -152,6 +153,13 @@ void TreeProgram::Changed(int thread, const void* cell, std::uint64_t before, st
     } else if (offset == 5 * sizeof(Cell)) {
       CheckWatch(thread, node, before, after);
     }
+  }
+}
+
+void TreeProgram::NoteUndo(int thread, int node, std::uint64_t less) {
+  const int id = RunningOn(thread);
+  if (IsCharge(OpOf(id).what) && less == static_cast<std::uint64_t>(OpOf(id).amount)) {
+    RecordOf(id).undone |= static_cast<std::uint8_t>(1u << node);
   }
 }
 
@@ -179,11 +187,16 @@ void TreeProgram::CheckWatch(int thread, int node, std::uint64_t before, std::ui
   }
   const std::int64_t most = MostOf(node);
   const std::int64_t limit = least_limit_[static_cast<std::size_t>(node)];
-  for (std::size_t i = 0; i < scenario_.thresholds.size(); ++i) {
-    if ((raised >> i & 1) != 0 && most < watch::ThresholdAmount(limit, scenario_.thresholds[i])) {
+  const auto check = [&](std::size_t bit, std::int64_t at) {
+    if ((raised >> bit & 1) != 0 && most < at) {
       Violate(Line("an edge of ", NodeText(node), " was raised that nothing could have reached"));
     }
+  };
+  if (uses_credit_) return;  // which counts as used, and may have been stocked and returned
+  for (std::size_t i = 0; i < scenario_.thresholds.size(); ++i) {
+    check(i, watch::ThresholdAmount(limit, scenario_.thresholds[i]));
   }
+  check(watch::kLimitBit, limit == kNoLimit ? kNoLimit : limit + 1);
 }
 
 // ---------------------------------------------------------------- when nothing is under way
@@ -202,6 +215,9 @@ void TreeProgram::CheckQuiet() {
     }
     if (budget.held() != sums.held) {
       Violate(Line(NodeText(node), " holds ", budget.held(), " instead of ", sums.held));
+    }
+    if (stocked > 0 && budget.charged() > budget.limit()) {
+      Violate(Line(NodeText(node), " is past its limit and ", stocked, " are stocked"));
     }
     CheckQuietWatch(node);
     if (budget.peak() < peak) {
@@ -306,17 +322,11 @@ void TreeProgram::CheckRefused(int id) {
   }
 }
 
-// Another refusal passed through the node that refused: it was refused further up, or at the node
-// itself by a limit that was lowered meanwhile.
+// Another refusal passed through the node that refused, at that time: it has charged the node and
+// undone that.
 bool TreeProgram::MayBeSpurious(int id) const {
-  const int node = RecordOf(id).refused_at;
   return std::ranges::any_of(ids_, [&](int other) {
-    if (!Overlap(id, other) || RecordOf(other).state != State::kRefused) return false;
-    const int refused_at = RecordOf(other).refused_at;
-    const bool limit_moves = least_limit_[static_cast<std::size_t>(node)] !=
-                             scenario_.limits[static_cast<std::size_t>(node)];
-    return IsUnder(OpOf(other).node, node) && IsUnder(static_cast<Node>(node), refused_at) &&
-           (refused_at != node || limit_moves);
+    return Overlap(id, other) && (RecordOf(other).undone >> RecordOf(id).refused_at & 1) != 0;
   });
 }
 

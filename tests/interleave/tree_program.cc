@@ -48,7 +48,6 @@ TreeProgram::TreeProgram(const Scenario& scenario) : scenario_(scenario) {
   new (memory_.leaves[1]) Budget(scenario.kind, limits[kLeafB], session, *thresholds);
   for (auto& hold : memory_.holds) new (hold) Hold;
   least_limit_ = limits;
-  bool uses_credit = false;
   for (int thread = 0; thread < threads(); ++thread) {
     const auto& ops = scenario_.threads[static_cast<std::size_t>(thread)];
     METE_CHECK(ops.size() <= kMaxOps);
@@ -57,11 +56,11 @@ TreeProgram::TreeProgram(const Scenario& scenario) : scenario_(scenario) {
       ops_[static_cast<std::size_t>(ids_.back())] = ops[i];
       auto& least = least_limit_[static_cast<std::size_t>(ops[i].node)];
       if (ops[i].what == Do::kSetLimit) least = std::min(least, ops[i].amount);
-      if (ops[i].what >= Do::kSpend) uses_credit = true;
+      if (ops[i].what >= Do::kSpend) uses_credit_ = true;
     }
   }
-  for (const Op& op : scenario_.setup) uses_credit = uses_credit || op.what >= Do::kSpend;
-  if (!uses_credit) memory_size_ = offsetof(Memory, credits);
+  for (const Op& op : scenario_.setup) uses_credit_ = uses_credit_ || op.what >= Do::kSpend;
+  if (!uses_credit_) memory_size_ = offsetof(Memory, credits);
   RunSetup();
 }
 

@@ -95,6 +95,7 @@ class TreeProgram : public Program {
     std::uint16_t before = 0;  // the operations that had ended when it began, one bit each
     State state = State::kAhead;
     std::int8_t refused_at = -1;
+    std::uint8_t undone = 0;  // the nodes that it had charged before it was refused, one bit each
     bool for_limit = false;
     std::uint8_t turn = 0;    // SetLimit: the how many-th limit it stored
     std::int64_t amount = 0;  // settle, release: what was held; roll: what it returned
@@ -147,6 +148,7 @@ class TreeProgram : public Program {
   std::int64_t MostOf(int node);
   Range LimitsDuring(int id, int node) const;
 
+  void NoteUndo(int thread, int node, std::uint64_t less);
   void CheckCharged(int thread, int node, std::int64_t before, std::int64_t after);
   void CheckWatch(int thread, int node, std::uint64_t before, std::uint64_t after);
   void CheckQuiet();
@@ -159,6 +161,7 @@ class TreeProgram : public Program {
   Scenario scenario_;
   std::array<Op, kMaxThreads * kMaxOps> ops_{};  // by id
   std::vector<int> ids_;                         // of all operations
+  bool uses_credit_ = false;
   std::size_t memory_size_ = sizeof(Memory);
   std::array<Sums, kNodes> base_;
   std::array<std::int64_t, kNodes> least_limit_;
