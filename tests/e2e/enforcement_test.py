@@ -146,7 +146,8 @@ class Tokens(AgentTest):
 
     def test_go_on_when_the_limit_is_raised(self):
         agent = self.start(["--tokens-per-hour", "10"],
-                           "mete report --tokens 11 && mete report --tokens 1; sleep 0.5; echo went on")
+                           "mete report --tokens 11 && mete report --tokens 1; sleep 0.5; "
+                           "echo went on")
         agent.suspended()
         done = self.mete("quota", "set", agent.id, "--tokens-per-hour", "100")
         self.assertEqual(done.returncode, 0, done.stderr)
