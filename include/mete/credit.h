@@ -30,6 +30,7 @@ class alignas(64) Credit {
   // 0.
   explicit Credit(Budget& budget, std::int64_t max_quantum = kDefaultQuantum) noexcept;
 
+  // The other one is left without a budget: REQUIRES that it is only destroyed.
   Credit(Credit&& other) noexcept;
   Credit& operator=(Credit&&) = delete;
 

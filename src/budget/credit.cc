@@ -87,6 +87,7 @@ std::int64_t Credit::Quantum() const noexcept {
 }
 
 Charged Credit::ChargeSlow(std::int64_t amount) noexcept {
+  METE_CHECK(linked_);
   if (amount < 0) return budget_->TryCharge(amount);  // refused there
   if (root_->credit_lock_.try_lock()) {
     const std::lock_guard lock(root_->credit_lock_, std::adopt_lock);
@@ -110,7 +111,7 @@ Charged Credit::ChargeSlow(std::int64_t amount) noexcept {
 }
 
 void Credit::UnchargeSlow(std::int64_t amount) noexcept {
-  METE_CHECK(amount >= 0);
+  METE_CHECK(linked_ && amount >= 0);
   if (root_->credit_lock_.try_lock()) {
     const std::lock_guard lock(root_->credit_lock_, std::adopt_lock);
     keep_ = 2 * Quantum();

@@ -139,6 +139,13 @@ TEST(CreditTest, MovesWithItsStock) {
   EXPECT_EQ(root.snapshot().credited, unspent - 10);
 }
 
+TEST(CreditDeathTest, OneThatWasMovedFromCannotBeUsed) {
+  SharedBudget root(kLevel, kMiB);
+  Credit first(root);
+  Credit second(std::move(first));
+  EXPECT_DEATH((void)first.TryCharge(1), "linked_");
+}
+
 TEST(CreditTest, EdgeAmounts) {
   SharedBudget root(kLevel, 64 * kMiB);
   Credit credit(root);
