@@ -6,6 +6,7 @@
 #include "quota/account_state.h"
 
 namespace mete {
+inline namespace single {
 
 Account::Account(AccountConfig config, Time now)
     : config_(std::move(config)), state_(std::make_unique<State>(config_, now)) {}
@@ -153,4 +154,5 @@ std::int64_t Account::peak(Resource resource) const {
 
 std::vector<Event> Account::TakeEvents() { return std::exchange(state_->events, {}); }
 
+}  // namespace single
 }  // namespace mete

@@ -24,6 +24,7 @@
 #include "mete/quota.h"
 
 namespace mete {
+inline namespace single {
 
 // Amounts in base units: nanoseconds, bytes, counts, nano-units of money. Unset: not named, so not
 // looked at (rule 9).
@@ -163,4 +164,5 @@ class Account {
   std::unique_ptr<State> state_;
 };
 
+}  // namespace single
 }  // namespace mete

@@ -5,6 +5,7 @@
 #include "quota/account_state.h"
 
 namespace mete {
+inline namespace single {
 
 namespace {
 
@@ -140,4 +141,5 @@ Result<void> Account::Release(HoldId id, Time now) {
   return {};
 }
 
+}  // namespace single
 }  // namespace mete

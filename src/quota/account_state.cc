@@ -5,6 +5,7 @@
 #include "base/check.h"
 
 namespace mete {
+inline namespace single {
 
 std::string_view NameOf(EventKind kind) noexcept {
   constexpr std::array<std::string_view, 11> kNames = {
@@ -207,4 +208,5 @@ Receipt Account::State::MakeReceipt(const Amounts& recorded, const Wants& before
   return receipt;
 }
 
+}  // namespace single
 }  // namespace mete

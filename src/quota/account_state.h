@@ -20,6 +20,7 @@
 #include "quota/policy.h"
 
 namespace mete {
+inline namespace single {
 
 constexpr std::size_t Index(Resource resource) { return static_cast<std::size_t>(resource); }
 constexpr std::size_t Index(LimitKind kind) { return static_cast<std::size_t>(kind); }
@@ -101,4 +102,5 @@ struct Account::State {
   HoldId last_hold = 0;
 };
 
+}  // namespace single
 }  // namespace mete
