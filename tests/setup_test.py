@@ -60,6 +60,12 @@ class SetupTest(unittest.TestCase):
         self.assertIn("ccache", called)
         self.assertNotIn("clang-tidy", called)
 
+    def test_vulkan_is_a_group_of_its_own(self):
+        done, called = self.run_setup("build", hide=["glslangValidator"])
+        self.assertEqual((done.returncode, called), (0, ""))
+        done, called = self.run_setup("gpu", hide=["glslangValidator"])
+        self.assertIn("install -y --no-install-recommends glslang-tools\n", called)
+
     def test_a_failing_package_manager_is_shown(self):
         done, _ = self.run_setup("build", hide=["ninja"], apt=FAIL)
         self.assertEqual(done.returncode, 1)
