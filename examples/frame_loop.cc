@@ -65,7 +65,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   mete::HostBudgetManager& host = **opened;
-  const auto warned = host.Subscribe([](const mete::HostWarning& warning) {
+  const auto warned = host.Subscribe([](const mete::BudgetWarning& warning) {
     std::printf("warning: %.*s at %d %%\n", static_cast<int>(warning.budget.size()),
                 warning.budget.data(), warning.percent);
   });

@@ -7,9 +7,7 @@
 //
 // It composes; the parts can be had alone: FrameArena, and Budget for the nodes.
 //
-// Warnings are edges of the nodes, delivered to subscribers with no lock held on the thread whose
-// request raised them: a subscriber may call any function of the library, this class included, and
-// may unsubscribe itself. Edges raised meanwhile are delivered by the same thread afterwards.
+// Warnings (budget_warning.h) name "host", "frames", "persistent", "heap", or an owner.
 //
 // Thread safety: everything may be called from any thread, but for opening, ending, and what is
 // marked REQUIRES. In the loop of a program that has warmed up nothing here calls malloc.
@@ -30,6 +28,7 @@
 #include <vector>
 
 #include "mete/budget.h"
+#include "mete/budget_warning.h"
 #include "mete/frame_arena.h"
 #include "mete/host_memory.h"
 #include "mete/resource_consumer.h"
@@ -59,35 +58,6 @@ struct HostOptions {
   HostMemory* memory = nullptr;  // null: the system's
   // Told at the end what is still allocated, if anything is; null: a line each on stderr.
   std::function<void(const std::vector<HostLeak>&)> leaked;
-};
-
-struct HostWarning {
-  enum class Kind : std::uint8_t { kThreshold, kLimit, kFallbackRatio };
-  Kind kind = Kind::kThreshold;
-  std::string_view budget;  // "host", "frames", "persistent", "heap" or the owner's name
-  int percent = 0;          // the threshold, or the ratio that was passed
-  BudgetSnapshot usage;
-};
-
-// Ends a subscription. A call that another thread began before may still run.
-class HostSubscription {
- public:
-  HostSubscription() noexcept = default;
-  HostSubscription(HostSubscription&&) noexcept = default;
-  HostSubscription& operator=(HostSubscription&& other) noexcept {
-    End();
-    state_ = std::move(other.state_);
-    return *this;
-  }
-  ~HostSubscription() { End(); }
-  void End() noexcept;
-
-  struct State;
-
- private:
-  friend class HostBudgetManager;
-  explicit HostSubscription(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
-  std::shared_ptr<State> state_;
 };
 
 // A part of the program that has memory under its own name and limit. Lives as long as its manager.
@@ -186,11 +156,13 @@ class HostBudgetManager final : public IResourceConsumer {
   template <class T>
   [[nodiscard]] Allocated<void> Defer(T&& object);
 
-  // The owner of that name, made at the first call with that limit; E2071 for an empty name.
+  // The owner of that name, made at the first call with that limit; E2071 for an empty name, E2099
+  // where there is no memory for it.
   Result<HostOwner*> Owner(std::string_view name, std::int64_t limit = kNoLimit);
 
-  // The callback is called until the subscription ends.
-  [[nodiscard]] HostSubscription Subscribe(std::function<void(const HostWarning&)> callback);
+  // The callback is called until the subscription ends. Throws std::bad_alloc as making the
+  // callback does, and has then changed nothing.
+  [[nodiscard]] WarningSubscription Subscribe(std::function<void(const BudgetWarning&)> callback);
 
   // Delivers edges that a change of a limit has raised: SetLimit of a node does not.
   void DeliverWarnings() noexcept;
@@ -218,9 +190,7 @@ class HostBudgetManager final : public IResourceConsumer {
   std::optional<Error> OpenParts(const HostOptions& options);
   void PushDeferred(Deferred* deferred) noexcept;
   void EndDeferred(std::uint64_t until) noexcept;
-  void Deliver(const HostWarning& warning) noexcept;
-  bool DeliverEdges(std::string_view name, Budget& node) noexcept;
-  void CheckFallbackRatio() noexcept;
+  bool TellFallbackRatio() noexcept;
   static void EdgesRaised(void* self);
 
   HostMemory* memory_;

@@ -15,9 +15,6 @@ using std::memory_order_release;
 
 namespace {
 
-// One delivery at a time on a thread: what a callback raises is taken by the loop that called it.
-constinit thread_local bool t_delivering = false;
-
 std::string CheckOptions(const HostOptions& options) {
   const std::pair<const char*, std::int64_t> limits[] = {
       {"limit", options.limit},
@@ -98,12 +95,12 @@ Allocated<Allocation> HostBudgetManager::RequestAllocation(std::size_t size, std
 void HostBudgetManager::BeginFrame() noexcept {
   const std::uint64_t next = frames_->frame() + 1;
   const auto in_flight = static_cast<std::uint64_t>(frames_->frames_in_flight());
-  // What destructors raise is delivered once all of them have run.
-  const bool delivering = std::exchange(t_delivering, true);
-  if (next > in_flight) EndDeferred(next - in_flight);
-  frames_->BeginFrame();
-  t_delivering = delivering;
-  CheckFallbackRatio();
+  {
+    // What destructors raise is delivered once all of them have run.
+    const WarningList::Turn turn(parts_->warnings);
+    if (next > in_flight) EndDeferred(next - in_flight);
+    frames_->BeginFrame();
+  }
   DeliverWarnings();
 }
 
@@ -160,87 +157,41 @@ std::vector<HostLeak> HostBudgetManager::leaks() const {
   return left;
 }
 
-HostSubscription HostBudgetManager::Subscribe(std::function<void(const HostWarning&)> callback) {
-  auto state = std::make_shared<HostSubscription::State>();
-  state->callback = std::move(callback);
-  const std::lock_guard lock(parts_->subscribers_lock);
-  auto list = std::make_shared<Subscribers>();
-  for (const auto& other : *parts_->subscribers) {
-    if (!other->ended.load(memory_order_relaxed)) list->push_back(other);
-  }
-  list->push_back(state);
-  parts_->subscribers = std::move(list);
-  return HostSubscription(std::move(state));
-}
-
-void HostSubscription::End() noexcept {
-  if (state_ != nullptr) state_->ended.store(true, memory_order_release);
-  state_.reset();
+WarningSubscription HostBudgetManager::Subscribe(
+    std::function<void(const BudgetWarning&)> callback) {
+  return parts_->warnings.Subscribe(std::move(callback));
 }
 
 void HostBudgetManager::EdgesRaised(void* self) {
   auto& manager = *static_cast<HostBudgetManager*>(self);
-  manager.parts_->edges_raised.store(true);
-  // While it opens there are no subscribers; and the budgets of a part are not all there.
+  // While it opens there are no subscribers, and not all of it is there.
   if (manager.frames_ != nullptr) manager.DeliverWarnings();
 }
 
-void HostBudgetManager::Deliver(const HostWarning& warning) noexcept {
-  std::shared_ptr<const Subscribers> subscribers;
-  {
-    const std::lock_guard lock(parts_->subscribers_lock);
-    subscribers = parts_->subscribers;
-  }
-  for (const auto& subscriber : *subscribers) {
-    if (!subscriber->ended.load(memory_order_acquire)) subscriber->callback(warning);
-  }
-}
-
-bool HostBudgetManager::DeliverEdges(std::string_view name, Budget& node) noexcept {
-  const Edges edges = node.TakeEdges();
-  if (!edges) return false;
-  const auto percents = node.thresholds().percents();
-  for (std::size_t i = 0; i < percents.size(); ++i) {
-    if ((edges.thresholds >> i & 1) == 0) continue;
-    Deliver({HostWarning::Kind::kThreshold, name, percents[i], node.snapshot()});
-  }
-  if (edges.limit) Deliver({HostWarning::Kind::kLimit, name, 100, node.snapshot()});
-  return true;
-}
-
-// Rounds until none is pending, so that what a callback raises is delivered as well. Callbacks that
-// raise an edge each time would go on for ever; the last rounds are left to the next call.
 void HostBudgetManager::DeliverWarnings() noexcept {
-  constexpr int kRounds = 16;
-  if (t_delivering) {
-    parts_->edges_raised.store(true);
-    return;
-  }
-  t_delivering = true;
-  for (int round = 0; round < kRounds; ++round) {
-    parts_->edges_raised.store(false);
-    bool any = DeliverEdges("host", host_);
-    any = DeliverEdges("frames", frames_budget_) || any;
-    any = DeliverEdges("persistent", persistent_budget_) || any;
-    any = DeliverEdges("heap", heap_budget_) || any;
+  const WarningList& warnings = parts_->warnings;
+  parts_->warnings.Deliver([&] {
+    bool any = TellFallbackRatio();
+    any = warnings.TakeEdges("host", host_) || any;
+    any = warnings.TakeEdges("frames", frames_budget_) || any;
+    any = warnings.TakeEdges("persistent", persistent_budget_) || any;
+    any = warnings.TakeEdges("heap", heap_budget_) || any;
     for (HostOwner* owner = parts_->owners.load(memory_order_acquire); owner != nullptr;
          owner = owner->next_) {
-      any = DeliverEdges(owner->name(), owner->budget()) || any;
+      any = warnings.TakeEdges(owner->name(), owner->budget()) || any;
     }
-    if (!any && !parts_->edges_raised.load()) break;
-  }
-  t_delivering = false;
+    return any;
+  });
 }
 
 // An edge of its own: raised above the ratio, re-armed at or below it.
-void HostBudgetManager::CheckFallbackRatio() noexcept {
+bool HostBudgetManager::TellFallbackRatio() noexcept {
   const double percent = frames_->fallback_ratio() * 100;
   const bool high = percent > parts_->fallback_warning;
-  if (high == parts_->fallbacks_high.exchange(high) || !high || t_delivering) return;
-  t_delivering = true;
-  Deliver({HostWarning::Kind::kFallbackRatio, "frames", static_cast<int>(percent),
-           frames_budget_.snapshot()});
-  t_delivering = false;
+  if (high == parts_->fallbacks_high.exchange(high) || !high) return false;
+  parts_->warnings.Tell({BudgetWarning::Kind::kFallbackRatio, "frames", static_cast<int>(percent),
+                         frames_budget_.snapshot()});
+  return true;
 }
 
 HostSnapshot HostBudgetManager::snapshot() const {

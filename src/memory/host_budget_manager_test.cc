@@ -226,7 +226,7 @@ TEST(HostBudgetManagerTest, PersistentMemoryIsFreedFromAnyThread) {
 TEST(HostBudgetManagerTest, WarningsComeOnceAndRearm) {
   Fixture f(Fixture::Bare(1000));
   std::vector<std::string> seen;
-  HostSubscription subscription = f.host->Subscribe([&](const HostWarning& warning) {
+  WarningSubscription subscription = f.host->Subscribe([&](const BudgetWarning& warning) {
     seen.push_back(std::string(warning.budget) + std::to_string(warning.percent));
   });
   auto first = *f.host->RequestAllocation(799, 1, kHeap);
@@ -249,9 +249,9 @@ TEST(HostBudgetManagerTest, WarningsComeOnceAndRearm) {
 TEST(HostBudgetManagerTest, CallbacksMayCallAnything) {
   Fixture f(Fixture::Bare(100000));
   int calls = 0;
-  HostSubscription mine, other;
+  WarningSubscription mine, other;
   std::vector<Allocation> kept;
-  mine = f.host->Subscribe([&](const HostWarning&) {
+  mine = f.host->Subscribe([&](const BudgetWarning&) {
     ++calls;
     auto more = f.host->RequestAllocation(calls == 1 ? 12000 : 100, 16, kHeap);
     if (more) kept.push_back(std::move(*more));  // raises the next edge
@@ -268,7 +268,7 @@ TEST(HostBudgetManagerTest, CallbacksMayCallAnything) {
     static_cast<void>(f.host->snapshot().Json());
     static_cast<void>(f.host->leaks());
     f.host->heap_budget().SetLimit(kNoLimit);
-    other = f.host->Subscribe([](const HostWarning&) {});
+    other = f.host->Subscribe([](const BudgetWarning&) {});
     std::thread([&] { EXPECT_TRUE(f.host->RequestAllocation(10, 1, kHeap)); }).join();
     if (calls == 2) mine.End();
   });
@@ -284,8 +284,8 @@ TEST(HostBudgetManagerTest, CallbacksMayCallAnything) {
 TEST(HostBudgetManagerTest, WarnsOfFallbacksAlsoWhenAllFellBack) {
   Fixture f(Fixture::Bare(kMiB));
   std::vector<int> seen;
-  HostSubscription subscription = f.host->Subscribe([&](const HostWarning& warning) {
-    if (warning.kind == HostWarning::Kind::kFallbackRatio) seen.push_back(warning.percent);
+  WarningSubscription subscription = f.host->Subscribe([&](const BudgetWarning& warning) {
+    if (warning.kind == BudgetWarning::Kind::kFallbackRatio) seen.push_back(warning.percent);
   });
   ASSERT_NE(f.host->frames().Allocate(16), nullptr);
   f.host->BeginFrame();

@@ -10,18 +10,10 @@
 
 #include "memory/persistent_arena.h"
 #include "memory/spin_lock.h"
+#include "memory/warning_list.h"
 #include "mete/host_budget_manager.h"
 
 namespace mete {
-
-// One subscriber. Shared by the subscription, the list, and whoever is calling it.
-struct HostSubscription::State {
-  std::function<void(const HostWarning&)> callback;
-  std::atomic<bool> ended{false};
-};
-
-// The list is copied on change, so that delivering holds no lock and allocates nothing.
-using Subscribers = std::vector<std::shared_ptr<HostSubscription::State>>;
 
 struct HostBudgetManager::Parts {
   PersistentArena persistent;
@@ -32,9 +24,7 @@ struct HostBudgetManager::Parts {
   HostOwner* self = nullptr;
   Thresholds thresholds;
 
-  std::mutex subscribers_lock;
-  std::shared_ptr<const Subscribers> subscribers = std::make_shared<Subscribers>();
-  std::atomic<bool> edges_raised{false};
+  WarningList warnings;
   std::atomic<bool> fallbacks_high{false};
   int fallback_warning = 5;
 

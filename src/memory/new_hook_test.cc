@@ -119,7 +119,7 @@ TEST(NewHookTest, NoHeapInTenThousandFrames) {
   HostOptions options;
   options.frames = {.ready = 256 << 10, .reserve = 16 << 20, .frames_in_flight = 2};
   auto host = *HostBudgetManager::Open(options);
-  HostSubscription subscription = host->Subscribe([](const HostWarning&) {});
+  WarningSubscription subscription = host->Subscribe([](const BudgetWarning&) {});
   constexpr int kWarmUp = 120;
 #ifdef METE_COUNTS_MALLOC
   constexpr int kFrames = 10000;
