@@ -118,7 +118,7 @@ FrameGrant FrameArena::AllocateSlow(std::size_t size, std::size_t alignment) noe
   bool edges = false;
   {
     const std::lock_guard lock(slot->lock);
-    const std::uint64_t frame = frame_.load(memory_order_acquire);
+    const std::uint64_t frame = frame_.load();
     const std::uint32_t index = state_->LaneOf(frame);
     FrameLane& lane = state_->Enter(*slot, frame);
     if (has_slot) {
@@ -183,6 +183,10 @@ std::uint64_t FrameArenaState::FrameOf(const FrameSlot& slot, Lease lease) const
 
 void FrameArena::BeginFrame() noexcept {
   FrameArenaState& state = *state_;
+  if (state.beginner.load(memory_order_relaxed) == &detail::t_frame) {  // it would wait for itself
+    CheckFailed("BeginFrame is not called by a destructor of a retiring frame's object", __FILE__,
+                __LINE__);
+  }
   bool edges = false;
   {
     const std::lock_guard begin(state.begin_lock);
@@ -196,11 +200,14 @@ void FrameArena::BeginFrame() noexcept {
       state.regions[state.LaneOf(retiring)].Protect(false);
     }
     edges = state.Prepare(frame, options_.trap_retired, options_.automatic_sizing);
-    frame_.store(frame, memory_order_release);
-    // Only now: who is sent the long way must find the new frame there.
-    for (int i = 0; i < state.slots_used.load(memory_order_acquire); ++i) {
+    // Only now: who is sent the long way must find the new frame there. And every slot, also one
+    // that looks unused: its thread may be entering the old frame at this moment, under the lock.
+    // A thread that takes a new slot either is seen here or sees the new frame: it writes
+    // `slots_used`, then reads the frame, here it is the other way round, and all four are
+    // sequentially consistent.
+    frame_.store(frame);
+    for (int i = 0; i < state.slots_used.load(); ++i) {
       FrameSlot& slot = state.slots[static_cast<std::size_t>(i)];
-      if (slot.frame.load(memory_order_relaxed) == 0) continue;  // its `end` is zero
       const std::lock_guard lock(slot.lock);
       slot.SetEnd(0);
     }
@@ -213,9 +220,11 @@ void FrameArenaState::DestroyAll(std::uint64_t frame) noexcept {
   const std::uint32_t index = LaneOf(frame);
   generations[index].store(0, memory_order_release);
   if (objects[index].exchange(0, memory_order_relaxed) == 0) return;
+  beginner.store(&t_frame, memory_order_relaxed);
   for (int i = 0; i < slots_used.load(memory_order_acquire); ++i) {
     DestroyObjects(slots[static_cast<std::size_t>(i)], index, frame, 0);
   }
+  beginner.store(nullptr, memory_order_relaxed);
 }
 
 // Sums up the frame that has ended, and empties the lanes of the one that retires (0: none does).

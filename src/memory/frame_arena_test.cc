@@ -584,5 +584,56 @@ TEST(FrameArenaTest, AllocatingWhileFramesChange) {
   }
 }
 
+// A thread that enters a frame at the moment it ends is sent the long way afterwards: what it gets
+// once the next frame has begun is of that one. Threads are seldom there at that moment, so that
+// this takes many frames.
+TEST(FrameArenaTest, AThreadThatEntersAsTheFrameEndsGoesOnInTheNext) {
+  Fixture f(Small(3, 256 * kKiB));
+  std::atomic<bool> done{false};
+  std::atomic<std::uint64_t> begun{1};  // by a call that has returned
+  std::thread thread([&] {
+    const auto until = [&](std::uint64_t frame) {
+      while (f.arena->frame() < frame) std::this_thread::yield();
+    };
+    for (std::uint32_t round = 0; round < 4000 && !testing::Test::HasFailure(); ++round) {
+      until(f.arena->frame() + 4);  // its slot is empty again
+      for (std::uint32_t wait = 0; wait < round % 61; ++wait) {
+        static_cast<void>(f.arena->frame());
+      }
+      static_cast<void>(f.arena->Allocate(16));
+      const std::uint64_t frame = begun.load();
+      auto data = f.arena->Request(16, 16);
+      ASSERT_TRUE(data);
+      for (bool valid = true; f.arena->frame() <= frame + 1; valid = data->valid()) {
+        ASSERT_TRUE(valid) << "of the frame before, which retires";
+      }
+    }
+    done.store(true);
+  });
+  while (!done.load() && !testing::Test::HasFailure()) {
+    f.arena->BeginFrame();
+    begun.store(f.arena->frame());
+  }
+  thread.join();
+}
+
+struct BeginsAFrame {
+  FrameArena* arena = nullptr;
+  ~BeginsAFrame() {
+    if (arena != nullptr) arena->BeginFrame();
+  }
+};
+
+TEST(FrameArenaTest, BeginFrameFromADestructorOfAFrameEndsTheProcess) {
+  Fixture f;
+  EXPECT_DEATH(
+      {
+        auto kept = *f.arena->RequestStackResource<BeginsAFrame>();
+        kept->arena = f.arena.get();
+        f.arena->BeginFrame();
+      },
+      "BeginFrame is not called by a destructor");
+}
+
 }  // namespace
 }  // namespace mete

@@ -316,7 +316,7 @@ FrameMark::FrameMark(FrameArena& arena) noexcept : arena_(&arena) {
   slot_ = state.Attach(&arena);
   if (slot_ == nullptr) return;  // the heap's blocks go back with the frame
   const std::lock_guard lock(slot_->lock);
-  frame_ = arena.frame_.load(std::memory_order_acquire);
+  frame_ = arena.frame_.load();
   const FrameLane& lane = state.Enter(*slot_, frame_);
   order_ = slot_->order;
   done_ = lane.done;

@@ -134,6 +134,7 @@ struct FrameArenaState {
   std::array<std::atomic<std::uint32_t>, kMaxLanes> ready_chunks{};
 
   SpinLock begin_lock;
+  std::atomic<const FrameTls*> beginner{nullptr};  // the thread that destroys a frame's objects
   std::array<std::atomic<std::uint64_t>, kMaxLanes> objects{};  // enlisted, of each lane
 
   mutable SpinLock history_lock;  // guards what follows
@@ -187,6 +188,7 @@ struct FrameArenaState {
   void AddUp(const FrameSlot& slot, std::uint64_t frame, FrameFigures& sum) const noexcept;
   FrameFigures Gather(std::uint64_t frame) const noexcept;
   void Close(std::uint64_t frame, std::uint64_t retiring) noexcept;
+  // REQUIRES: called by one thread at a time.
   void DestroyAll(std::uint64_t frame) noexcept;
   bool Prepare(std::uint64_t frame, bool trap, bool resize) noexcept;
   void Register() noexcept;

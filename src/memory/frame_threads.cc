@@ -77,7 +77,7 @@ FrameSlot* FrameArenaState::FindSlot(const FrameTls* tls) noexcept {
   }
   if (unused != nullptr) return unused;
   if (used == slot_count) return nullptr;
-  slots_used.store(used + 1, std::memory_order_release);
+  slots_used.store(used + 1);  // in one order with the frame: see BeginFrame
   return &slots[static_cast<std::size_t>(used)];
 }
 
