@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <new>
 #include <string>
 
 #include "base/check.h"
 #include "memory/frame_state.h"
+#include "memory/no_memory.h"
 #include "memory/shadow.h"
 
 namespace mete {
@@ -55,22 +57,27 @@ Result<std::unique_ptr<FrameArena>> FrameArena::Open(const FrameOptions& options
   if (std::string bad = CheckOptions(options); !bad.empty()) {
     return Fail(ErrorCode::kInvalidArgument, std::move(bad));
   }
-  auto state = std::make_unique<FrameArenaState>();
-  state->memory = &memory;
-  state->overflow = &overflow;
-  state->edges_raised = edges_raised;
-  state->context = context;
-  state->lane_count =
-      static_cast<std::uint32_t>(options.frames_in_flight) + (options.trap_retired ? 1 : 0);
-  state->slot_count = options.max_threads + 1;
-  state->slots = std::make_unique<FrameSlot[]>(static_cast<std::size_t>(state->slot_count));
-  state->sizing = FrameSizing(options.ready);
-  for (std::uint32_t lane = 0; lane < state->lane_count; ++lane) {
-    const auto refused = state->regions[lane].Open(memory, budget, options.reserve, options.ready);
-    if (refused) return std::unexpected(refused->ToError());
+  try {
+    auto state = std::make_unique<FrameArenaState>();
+    state->memory = &memory;
+    state->overflow = &overflow;
+    state->edges_raised = edges_raised;
+    state->context = context;
+    state->lane_count =
+        static_cast<std::uint32_t>(options.frames_in_flight) + (options.trap_retired ? 1 : 0);
+    state->slot_count = options.max_threads + 1;
+    state->slots = std::make_unique<FrameSlot[]>(static_cast<std::size_t>(state->slot_count));
+    state->sizing = FrameSizing(options.ready);
+    for (std::uint32_t lane = 0; lane < state->lane_count; ++lane) {
+      const auto refused =
+          state->regions[lane].Open(memory, budget, options.reserve, options.ready);
+      if (refused) return std::unexpected(refused->ToError());
+    }
+    static_cast<void>(state->Prepare(1, false, false));
+    return std::unique_ptr<FrameArena>(new FrameArena(options, std::move(state)));
+  } catch (const std::bad_alloc&) {  // the tables
+    return std::unexpected(NoMemoryForTables());
   }
-  static_cast<void>(state->Prepare(1, false, false));
-  return std::unique_ptr<FrameArena>(new FrameArena(options, std::move(state)));
 }
 
 FrameArena::~FrameArena() {

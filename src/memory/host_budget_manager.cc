@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/quote.h"
 #include "memory/host_parts.h"
+#include "memory/no_memory.h"
 
 namespace mete {
 
@@ -63,13 +64,19 @@ Result<std::unique_ptr<HostBudgetManager>> HostBudgetManager::Open(const HostOpt
   if (std::string bad = CheckOptions(options); !bad.empty()) {
     return Fail(ErrorCode::kInvalidArgument, std::move(bad));
   }
-  std::unique_ptr<HostBudgetManager> manager(new HostBudgetManager(options));
-  if (auto error = manager->OpenParts(options)) return std::unexpected(*std::move(error));
-  return manager;
+  try {
+    std::unique_ptr<HostBudgetManager> manager(new HostBudgetManager(options));
+    if (auto error = manager->OpenParts(options)) return std::unexpected(*std::move(error));
+    return manager;
+  } catch (const std::bad_alloc&) {
+    return std::unexpected(NoMemoryForTables());
+  }
 }
 
 std::optional<Error> HostBudgetManager::OpenParts(const HostOptions& options) {
-  parts_->self = *Owner("host");
+  auto self = Owner("host");
+  if (!self) return self.error();
+  parts_->self = *self;
   if (const auto refused = parts_->persistent.Open(
           *memory_, persistent_budget_, options.persistent_reserve, options.persistent_ready)) {
     return refused->ToError();
@@ -138,8 +145,12 @@ Result<HostOwner*> HostBudgetManager::Owner(std::string_view name, std::int64_t 
   for (const auto& owner : parts_->owned) {
     if (owner->name() == name) return owner.get();
   }
-  parts_->owned.push_back(std::make_unique<HostOwner>(*this, std::string(name), limit, heap_budget_,
-                                                      parts_->thresholds));
+  try {
+    parts_->owned.push_back(std::make_unique<HostOwner>(*this, std::string(name), limit,
+                                                        heap_budget_, parts_->thresholds));
+  } catch (const std::bad_alloc&) {
+    return std::unexpected(NoMemoryForTables());
+  }
   HostOwner* const owner = parts_->owned.back().get();
   owner->next_ = parts_->owners.load(memory_order_relaxed);
   parts_->owners.store(owner, memory_order_release);
