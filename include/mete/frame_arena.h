@@ -106,13 +106,12 @@ class FrameThread {
   void* Bump(std::size_t size, std::size_t alignment) noexcept;
 
   FrameArena* arena_ = nullptr;
-  // Where the next allocation in the chunk goes, a multiple of 16, and below it in 16 bits how many
-  // there were: one addition moves both, and a reader never sees one without the other. Written by
-  // the thread that allocates.
-  std::atomic<std::uint64_t> place_{0};
-  // The end of the chunk, likewise, with all bits set below. BeginFrame sets it to zero, which
-  // sends the next allocation the long way.
-  std::atomic<std::uint64_t> end_{0};
+  // Written by the thread that allocates; others read them for statistics.
+  std::atomic<std::uintptr_t> next_{
+      0};  // where the next allocation in the chunk goes: 16 divides it
+  std::atomic<std::uint64_t> requests_{0};  // ever
+  // The end of the chunk. BeginFrame sets it to zero, which sends the next allocation the long way.
+  std::atomic<std::uintptr_t> end_{0};
 };
 
 namespace detail {
@@ -304,25 +303,21 @@ class FrameResource final : public std::pmr::memory_resource {
   FrameArena* arena_;
 };
 
-// The fast way, or null. The first test rejects size 0 and whatever could wrap the sum; the last
-// one a full chunk and a frame that has begun since. Constants fold the alignment away.
+// The fast way, or null. `last` is where its last 16 bytes end: the sum carries for size 0 and for
+// whatever would wrap, and is past the end of a full chunk, or of one whose frame has ended since.
+// Constants fold the alignment away.
 inline void* FrameThread::Bump([[maybe_unused]] std::size_t size,
                                [[maybe_unused]] std::size_t alignment) noexcept {
 #ifndef METE_ASAN
   using std::memory_order_relaxed;
-  const bool sane = alignment - 1 < std::size_t{1} << 16 && (alignment & (alignment - 1)) == 0;
-  const std::size_t last = size - 1;
-  if (last < std::size_t{1} << 16 && sane) [[likely]] {
-    std::uint64_t place = place_.load(memory_order_relaxed);
-    if (alignment > 16) {
-      const std::uint64_t low = (std::uint64_t{alignment} << 16) - 1;
-      place = ((place + (low & ~std::uint64_t{0xffff})) & ~low) | (place & 0xffff);
-    }
-    // Rounded up to 16, and counted, in one addition.
-    const std::uint64_t next = place + ((last & ~std::size_t{15}) << 16) + ((16 << 16) + 1);
-    if (next <= end_.load(memory_order_relaxed)) [[likely]] {
-      place_.store(next, memory_order_relaxed);
-      const std::uintptr_t at = place >> 16;
+  if (alignment - 1 < std::size_t{1} << 16 && (alignment & (alignment - 1)) == 0) [[likely]] {
+    std::uintptr_t at = next_.load(memory_order_relaxed);
+    if (alignment > 16) at = (at + alignment - 1) & ~(std::uintptr_t{alignment} - 1);
+    std::uintptr_t last = 0;
+    if (!__builtin_add_overflow(at, (size - 1) | 15, &last) &&
+        last < end_.load(memory_order_relaxed)) [[likely]] {
+      next_.store(last + 1, memory_order_relaxed);
+      requests_.store(requests_.load(memory_order_relaxed) + 1, memory_order_relaxed);
       if (at == 0) __builtin_unreachable();  // spares the caller's test for null
       return reinterpret_cast<void*>(at);
     }

@@ -7,8 +7,9 @@
 // Locks, taken in this order, none held while code of the program runs:
 //   begin    one BeginFrame at a time
 //   registry which thread has which slot (global); attaching, ends of threads, ends of arenas
-//   slot     everything in it but `next` and the count of requests, which its thread moves
-//            without any lock; held by that thread once per chunk, by BeginFrame once per frame
+//   slot     everything in it but where it allocates and the count of requests, which its thread
+//            moves without any lock; held by that thread once per chunk, by BeginFrame once per
+//            frame
 //   region   inside ChunkRegion
 #pragma once
 
@@ -84,8 +85,7 @@ struct alignas(128) FrameSlot : FrameThread {
   FrameTls* thread = nullptr;  // whose slot it is; guarded by the registry's lock
   // The last frame that allocated here; the thread reads it without the lock.
   std::atomic<std::uint64_t> frame{0};
-  std::uint64_t requests = 0;  // all but those counted in place_
-  std::uint64_t order = 0;     // rises with each run, object and block
+  std::uint64_t order = 0;  // rises with each run, object and block
   std::array<FrameLane, kMaxLanes> lanes;
   int depth = 0;  // of marks
   std::uint64_t marks_made = 0;
@@ -94,19 +94,12 @@ struct alignas(128) FrameSlot : FrameThread {
 
   const FrameArena* arena() const noexcept { return arena_; }
   void SetArena(FrameArena* arena) noexcept { arena_ = arena; }
-  std::uintptr_t Next() const noexcept { return place_.load(std::memory_order_relaxed) >> 16; }
-  std::uint64_t Requests() const noexcept {
-    return requests + (place_.load(std::memory_order_relaxed) & 0xffff);
-  }
+  std::uintptr_t Next() const noexcept { return next_.load(std::memory_order_relaxed); }
+  std::uint64_t Requests() const noexcept { return requests_.load(std::memory_order_relaxed); }
   // By the slot's own thread, or by anyone in slot 0; the lock is held.
-  void CountRequest() noexcept { ++requests; }
-  void SetNext(std::uintptr_t next) noexcept {
-    requests = Requests();
-    place_.store(std::uint64_t{next} << 16, std::memory_order_relaxed);
-  }
-  void SetEnd(std::uintptr_t end) noexcept {
-    end_.store(end == 0 ? 0 : std::uint64_t{end} << 16 | 0xffff, std::memory_order_relaxed);
-  }
+  void CountRequest() noexcept { requests_.store(Requests() + 1, std::memory_order_relaxed); }
+  void SetNext(std::uintptr_t next) noexcept { next_.store(next, std::memory_order_relaxed); }
+  void SetEnd(std::uintptr_t end) noexcept { end_.store(end, std::memory_order_relaxed); }
 };
 
 // What one frame asked for, summed over the slots.
