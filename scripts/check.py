@@ -263,8 +263,50 @@ def check_guarantees(tree):
                 yield f"{path}:{number}: {file} has no {test}"
 
 
+def named_tests(tree):
+    """All names that can stand for a test: Suite, Suite.Case, a test program, a benchmark's row."""
+    names = set()
+    for path in tree.paths:
+        if path.endswith((".cc", ".inc")) and TEST_FILE.search(path):
+            macro = r"^\w*TEST(?:_\w)?\((\w+),\s*(\w+)\)"
+            for suite, case in re.findall(macro, tree.text(path), re.MULTILINE):
+                names |= {suite, f"{suite}.{case}"}
+        elif path.endswith(".py") and TEST_FILE.search(path):
+            for node in ast.walk(ast.parse(tree.text(path))):
+                if isinstance(node, ast.ClassDef):
+                    names |= {node.name, *(f"{node.name}.{part.name}" for part in node.body
+                                           if isinstance(part, ast.FunctionDef))}
+        elif path.endswith("CMakeLists.txt"):
+            names |= set(re.findall(r"\bmete_test\((\w+)", tree.text(path)))
+        elif path == "bench/bars.toml":
+            names |= {row["name"] for row in tomllib.loads(tree.text(path)).get("row", ())}
+    return names
+
+
+def check_coverage(tree):
+    """Each row of docs/seed-coverage.md ends with tests or benchmarks that exist, or says open."""
+    path = "docs/seed-coverage.md"
+    names = named_tests(tree) if path in tree.paths else set()
+    lines = tree.text(path).split("\n") if path in tree.paths else []
+    for number, line in enumerate(lines, 1):
+        shown = line.strip().strip("|").split("|")[-1].strip()
+        is_header = lines[number:] and lines[number].startswith("| ---")
+        if not line.startswith("| ") or is_header or shown == "---" or shown.startswith("open"):
+            continue
+        suite, proofs = "", 0
+        for token in re.findall(r"`(\.?\w[\w.]*)`", shown):
+            name = suite + token if token.startswith(".") else token
+            suite = name.split(".")[0]
+            proofs += 1
+            if name not in names:
+                yield f"{path}:{number}: there is no test or benchmark {name}"
+        if proofs == 0:
+            yield f"{path}:{number}: no test or benchmark shows this; if nothing does, say open"
+
+
 CHECKS = (check_arrows, check_third_party, check_pure, check_sizes, check_words, check_names,
-          check_headers, check_tested, check_root, check_error_codes, check_guarantees)
+          check_headers, check_tested, check_root, check_error_codes, check_guarantees,
+          check_coverage)
 
 
 def violations(root):

@@ -155,6 +155,19 @@ class CheckTest(unittest.TestCase):
         self.assert_found({"docs/guarantees.md": "| it | `src/base/check_test.cc Suite.Other` |\n"},
                           "has no Suite.Other")
 
+    def test_coverage_of_seeds(self):
+        head = "| asked | shown by |\n| --- | --- |\n"
+        doc = "docs/seed-coverage.md"
+        tests = {"src/base/check_test.cc": OWN + "TEST(Suite, Case) {}\nTEST_F(Suite, More) {}\n",
+                 "docs/guarantees.md": None, "src/base/CMakeLists.txt": "mete_test(base_test)\n",
+                 "bench/bars.toml": "[[row]]\nname = \"speed\"\n"}
+        good = "| it | `Suite.Case`, `.More`, `Suite`, `base_test`, row `speed` |\n| b | open |\n"
+        self.assertEqual(violations({**tests, doc: head + good}), [])
+        self.assert_found({**tests, doc: head + "| it | `Suite.Case`, `.Other` |\n"},
+                          "seed-coverage.md:3: there is no test or benchmark Suite.Other")
+        self.assert_found({**tests, doc: head + "| it | `slow` |\n"}, "benchmark slow")
+        self.assert_found({**tests, doc: head + "| it | trust us |\n"}, "no test or benchmark")
+
 
 class FunctionsTest(unittest.TestCase):
     def test_measures_functions_and_nothing_else(self):

@@ -78,6 +78,7 @@ TEST(HostBudgetManagerTest, EveryScopeFreesItself) {
   EXPECT_EQ(f.host->heap_budget().used(), 0);
   EXPECT_TRUE(f.host->leaks().empty());
   EXPECT_GE(f.host->budget().used(), before);
+  EXPECT_EQ(f.host->frames().statistics().fallbacks, 0u) << "not a frame's";
 }
 
 TEST(HostBudgetManagerTest, RefusalsAreTypedAndChangeNothing) {
