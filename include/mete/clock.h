@@ -25,16 +25,26 @@ using WallTime = std::chrono::time_point<std::chrono::system_clock, std::chrono:
 // Thread safety: all clocks may be read from any thread.
 class Clock {
  public:
+  // By how much Coarse() may be behind.
+  static constexpr Duration kCoarseLag = std::chrono::milliseconds(20);
+
   virtual ~Clock() = default;
   virtual Time Now() const = 0;
+  // Cheaper, never ahead of Now(), and behind it by at most kCoarseLag.
+  virtual Time Coarse() const { return Now(); }
   virtual WallTime WallNow() const = 0;
 };
 
-// The machine's clocks. Cost: one vDSO call, about 20 ns.
+// The machine's clocks. Cost: one vDSO call, about 20 ns, and about 5 ns for Coarse(). After the
+// machine has slept, Coarse() may take a second to notice.
 class SystemClock final : public Clock {
  public:
   Time Now() const override;
+  Time Coarse() const override;
   WallTime WallNow() const override;
+
+  // One that lives as long as the process.
+  static const SystemClock& Instance();
 };
 
 // A clock that moves only when told to; for tests and simulation. Not for concurrent Advance.

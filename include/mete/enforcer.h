@@ -21,9 +21,9 @@ std::string_view NameOf(Verb verb) noexcept;  // "clear_throttle"
 struct Intent {
   std::uint64_t id = 0;
   Verb verb = Verb::kSuspend;
-  TargetName target;               // an agent
-  TargetName account;              // whose cause it is: the agent, or what is above it
-  std::optional<LimitKind> limit;  // of `account`; unset: an operator
+  TargetName target{};   // an agent
+  TargetName account{};  // whose cause it is: the agent, or what is above it
+  std::optional<LimitKind> limit = std::nullopt;  // of `account`; unset: an operator
   int attempt = 1;
 };
 

@@ -40,18 +40,18 @@ std::string_view NameOf(EventKind kind) noexcept;  // "window_rolled"
 struct Event {
   std::uint64_t sequence = 0;  // from 1, without gaps
   EventKind kind = EventKind::kCreated;
-  Time time;
-  WallTime wall_time;
-  TargetName target;   // what it happened to
-  TargetName account;  // whose limit it is about: the target, or what is above it
-  std::optional<LimitKind>
-      limit;                 // of `account`; unset: no limit has to do with it, or an operator
+  Time time{};
+  WallTime wall_time{};
+  TargetName target{};   // what it happened to
+  TargetName account{};  // whose limit it is about: the target, or what is above it
+  // Of `account`; unset: no limit has to do with it, or it was an operator.
+  std::optional<LimitKind> limit = std::nullopt;
   int percent = 0;           // kThreshold
   std::int64_t used = 0;     // of `account` against the limit, base units
   std::int64_t amount = 0;   // the limit, unless the kind says otherwise
   std::int64_t windows = 0;  // kWindowRolled: how many boundaries were passed
-  std::string detail;        // kActionFailed: what failed, and why
-  ResourceUsage usage;       // kUsage: the main window; kRemoved: the lifetime
+  std::string detail{};      // kActionFailed: what failed, and why
+  ResourceUsage usage{};     // kUsage: of the main window; kRemoved: of the lifetime
 };
 
 // One reader's place in the sequence. Taking never blocks those who charge; a reader that falls

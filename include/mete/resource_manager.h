@@ -43,6 +43,8 @@
 
 namespace mete {
 
+class Ledger;  // src/quota/ledger.h
+
 // cpu "2", memory "2Gi", tokens_per_hour "100000".
 ResourceLimits DefaultLimits();
 
@@ -67,8 +69,8 @@ struct QuotaOptions {
 
 // Why a target is held back.
 struct Cause {
-  TargetName account;              // the target, or what is above it
-  std::optional<LimitKind> limit;  // of `account`; unset: an operator
+  TargetName account;                             // the target, or what is above it
+  std::optional<LimitKind> limit = std::nullopt;  // of `account`; unset: an operator
   QuotaAction action = QuotaAction::kSuspend;
   friend bool operator==(const Cause&, const Cause&) = default;
 };
@@ -76,14 +78,14 @@ struct Cause {
 // One limit and what stands against it.
 struct LimitUsage {
   LimitKind kind = LimitKind::kCpu;
-  Limit limit;
+  Limit limit{};
   // What is compared: `cpu` allows its cores for the length of the window, in nanoseconds.
   std::int64_t effective = kUnlimited;
   std::int64_t used = 0;
-  std::int64_t held = 0;         // reserved and not settled; rates: 0, what is reserved is used
-  std::int64_t peak = 0;         // levels: in this window
-  std::optional<Time> reset_at;  // windows
-  Duration elapsed{0};           // windows: since it began
+  std::int64_t held = 0;           // reserved and not settled; rates: 0, what is reserved is used
+  std::int64_t peak = 0;           // levels: in this window
+  std::optional<Time> reset_at{};  // windows
+  Duration elapsed{0};             // windows: since it began
   bool violated = false;
 
   std::int64_t remaining() const noexcept;  // kUnlimited, or 0 and more
@@ -120,11 +122,13 @@ struct Receipt {
   Duration retry_after{0};      // requests: until the next one fits; 0 if it does, or never will
   Duration elapsed{0};          // of the target's main window
   // Of the recorded resources: what the target has used in its main window (of levels, what it
-  // holds now; of `cost`, in its day), and what is left under the tightest limit on its path.
+  // holds now); and of all limits on its path the one that leaves the least, and what it leaves.
   std::array<std::int64_t, kResourceCount> used{};
+  std::array<std::int64_t, kResourceCount> limit{};
   std::array<std::int64_t, kResourceCount> remaining{};
 
-  // As in LimitUsage, under the tightest limit on the path.
+  // As in LimitUsage: how much of that limit is taken (at most 1), used per second, and how long
+  // the rest lasts at that rate.
   double load(Resource resource) const noexcept;
   double rate_per_second(Resource resource) const noexcept;
   std::optional<Duration> time_to_exhaustion(Resource resource) const noexcept;
@@ -268,9 +272,10 @@ class ResourceManager {
   const Clock& clock() const noexcept;
 
  private:
-  class Impl;
-  explicit ResourceManager(std::unique_ptr<Impl> impl) noexcept;
-  std::unique_ptr<Impl> impl_;
+  explicit ResourceManager(std::unique_ptr<Ledger> ledger) noexcept;
+  void CarryOut(Enforcer& enforcer);
+
+  std::unique_ptr<Ledger> ledger_;
 };
 
 }  // namespace mete

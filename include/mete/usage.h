@@ -50,6 +50,9 @@ class ResourceSet {
   constexpr ResourceSet operator&(ResourceSet other) const noexcept {
     return ResourceSet(bits_ & other.bits_);
   }
+  constexpr ResourceSet operator+(ResourceSet other) const noexcept {
+    return ResourceSet(bits_ | other.bits_);
+  }
   constexpr ResourceSet operator-(ResourceSet other) const noexcept {
     return ResourceSet(bits_ & ~other.bits_);
   }
@@ -61,6 +64,15 @@ class ResourceSet {
 
   std::uint8_t bits_ = 0;
 };
+
+// In the order of the enumeration.
+template <class Function>
+constexpr void ForEachResource(ResourceSet resources, Function&& function) {
+  for (std::size_t i = 0; i < kResourceCount; ++i) {
+    const auto resource = static_cast<Resource>(i);
+    if (resources.Has(resource)) function(resource);
+  }
+}
 
 // Amounts of some resources, in base units: nanoseconds, bytes, counts, nano-units of money. One
 // that is not named is not looked at (rule 9), which is not the same as zero.

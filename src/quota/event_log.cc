@@ -1,0 +1,81 @@
+#include "quota/event_log.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/check.h"
+
+namespace mete {
+
+std::string_view NameOf(EventKind kind) noexcept {
+  constexpr std::array<std::string_view, 15> kNames = {"created",
+                                                       "updated",
+                                                       "threshold",
+                                                       "violation",
+                                                       "warned",
+                                                       "throttled",
+                                                       "suspended",
+                                                       "resumed",
+                                                       "terminated",
+                                                       "action_failed",
+                                                       "reset",
+                                                       "window_rolled",
+                                                       "settled_above_hold",
+                                                       "removed",
+                                                       "usage"};
+  const auto index = static_cast<std::size_t>(kind);
+  METE_CHECK(index < kNames.size());
+  return kNames[index];
+}
+
+void EventLog::Append(Event event) {
+  {
+    const std::lock_guard lock(mutex_);
+    event.sequence = ++last_;
+    events_.push_back(std::move(event));
+    if (events_.size() > kept_) events_.pop_front();
+  }
+  more_.notify_all();
+}
+
+void EventLog::Close() {
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  more_.notify_all();
+}
+
+std::uint64_t EventLog::last() const {
+  const std::lock_guard lock(mutex_);
+  return last_;
+}
+
+EventReader::Batch EventLog::Take(std::uint64_t& next, std::size_t most) {
+  EventReader::Batch batch;
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t first = last_ + 1 - events_.size();
+  if (next < first) batch.missed = first - std::exchange(next, first);
+  if (next > last_) return batch;
+  const auto from = events_.begin() + static_cast<std::ptrdiff_t>(next - first);
+  const auto count = static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(most, last_ + 1 - next));
+  batch.events.assign(from, from + count);
+  next += static_cast<std::uint64_t>(count);
+  return batch;
+}
+
+bool EventLog::Wait(std::uint64_t next, Duration timeout) {
+  std::unique_lock lock(mutex_);
+  more_.wait_for(lock, timeout, [&] { return last_ >= next || closed_; });
+  return last_ >= next;
+}
+
+EventReader::EventReader(std::shared_ptr<EventLog> log, std::uint64_t next)
+    : log_(std::move(log)), next_(next) {}
+
+EventReader::Batch EventReader::Take(std::size_t most) { return log_->Take(next_, most); }
+
+bool EventReader::Wait(Duration timeout) { return log_->Wait(next_, timeout); }
+
+}  // namespace mete

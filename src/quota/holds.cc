@@ -1,0 +1,242 @@
+// Reservations: set aside on the whole path or not at all (rules 3, 14, 16).
+#include <algorithm>
+
+#include "base/check.h"
+#include "quota/ledger.h"
+
+namespace mete {
+namespace {
+
+std::string Show(const LimitInfo& info, std::int64_t amount) {
+  return info.unit == Unit::kNano ? FormatNanoDecimal(amount) : std::to_string(amount);
+}
+
+constexpr Duration kLongestTtl = std::chrono::hours(24);
+
+}  // namespace
+
+std::optional<Error> Ledger::RefusalOf(const Step& step, Record& account, const Line& line,
+                                       std::int64_t asked) const {
+  const LimitInfo& info = InfoOf(line.kind);
+  const std::int64_t limit = EffectiveLimit(line, TermsOf(account));
+  const std::int64_t used = UsedOf(account, line.kind);
+  const std::int64_t held = HeldOf(account, info.resource);
+  Duration wait{0};
+  if (info.counting == Counting::kRate) {
+    const auto fits = RateLimit(*account.extra->rate).TryReserve(asked, step.now);
+    if (fits) return std::nullopt;
+    wait = fits.error() == RateLimit::kNever ? Duration(0) : fits.error();
+  } else {
+    if (asked == 0 || (used <= limit && held <= limit - used && asked <= limit - used - held)) {
+      return std::nullopt;
+    }
+    const bool throttled = line.is_cause && line.action == QuotaAction::kThrottle;
+    if (throttled && ResetAt(account, line.kind, TermsOf(account)) != Time::max()) {
+      wait = ResetAt(account, line.kind, TermsOf(account)) - step.now;
+    }
+  }
+  const std::string name = std::string(info.name) + " of " + NameOf(account).ToString();
+  const std::string numbers = "asked " + Show(info, asked) + ", used " + Show(info, used) +
+                              ", held " + Show(info, held) + ", limit " + Show(info, limit);
+  if (wait > Duration(0)) {
+    return Error{ErrorCode::kRateLimited,
+                 name + ": no room yet; " + numbers + ", retry after " + FormatDuration(wait),
+                 wait};
+  }
+  return Error{ErrorCode::kLimitExceeded, name + ": would pass the limit; " + numbers, Duration(0)};
+}
+
+Result<void> Ledger::CheckRoom(const Step& step, const Amounts& amounts) const {
+  for (const Cause& cause : CausesOf(step.leaf())) {
+    if (cause.limit || cause.action == QuotaAction::kThrottle) continue;
+    return Fail(ErrorCode::kLimitExceeded, "operator of " + cause.account.ToString() + ": " +
+                                               std::string(NameOf(cause.action)) +
+                                               " is in force; resume it first");
+  }
+  std::optional<Error> refused;
+  ForEachResource(amounts.named(), [&](Resource resource) {
+    for (Record* account : step) {
+      ForEachLineOf(*account, resource, [&](const Line& line) {
+        if (refused || !IsCompared(*account, line)) return;
+        refused = RefusalOf(step, *account, line, amounts.Get(resource));
+      });
+    }
+  });
+  if (refused) return std::unexpected(*std::move(refused));
+  return CheckRise(step, amounts);
+}
+
+Result<Reservation> ResourceManager::Reserve(Target target, const Amounts& amounts,
+                                             const ReserveOptions& options) {
+  if (auto good = CheckSigns(amounts); !good) return std::unexpected(good.error());
+  if (options.ttl && (*options.ttl <= Duration(0) || *options.ttl > kLongestTtl)) {
+    return Fail(ErrorCode::kInvalidArgument, "ttl: out of range; allowed: more than 0s, up to " +
+                                                 FormatDuration(kLongestTtl) + ", given " +
+                                                 FormatDuration(*options.ttl));
+  }
+  Ledger& ledger = *ledger_;
+  Ledger::Step step;
+  if (!ledger.Enter(step, target)) return std::unexpected(ledger.NotFound(target));
+  ledger.Begin(step);
+  if (auto room = ledger.CheckRoom(step, amounts); !room) {
+    ledger.Finish(step);
+    return std::unexpected(room.error());
+  }
+  OpenHold hold{.account = step.index, .generation = step.leaf().generation, .reserved = amounts};
+  ForEachResource(amounts.named(), [&](Resource resource) {
+    const std::int64_t amount = amounts.Get(resource);
+    for (std::size_t level = 0; level < step.size; ++level) {
+      Extra& extra = ExtraOf(*step.path[level]);
+      if (resource != Resource::kRequests) {
+        extra.held[IndexOf(resource)] += amount;
+      } else if (extra.rate) {
+        // Used at once; CheckRoom has seen that it fits.
+        hold.slots[level] = *extra.rate->TryReserve(amount, step.now);
+        extra.rate_used = extra.rate->Used(step.now);
+      }
+    }
+    // Only a rate uses what it admits at once, and can reach a threshold by it.
+    if (resource == Resource::kRequests) ledger.LookUpwards(step, resource, false, Duration(0));
+  });
+  const HoldId id = ledger.holds.Open(hold);
+  ExtraOf(step.leaf()).holds.push_back(id);
+  if (options.ttl) ledger.Schedule(step.now + *options.ttl, Deadlines::Kind::kHold, id);
+  ledger.Finish(step);
+  return Reservation(this, id);
+}
+
+// The amounts are free again, and nothing is used; what a rate admitted comes back as far as it has
+// not drained.
+void Ledger::GiveBack(Step& step, HoldId id, const OpenHold& hold, std::int64_t requests_used) {
+  std::erase(ExtraOf(step.leaf()).holds, id);
+  for (std::size_t level = 0; level < step.size; ++level) {
+    Extra& extra = ExtraOf(*step.path[level]);
+    ForEachResource(hold.reserved.named(), [&](Resource resource) {
+      const std::int64_t amount = hold.reserved.Get(resource);
+      if (resource != Resource::kRequests) {
+        extra.held[IndexOf(resource)] -= amount;
+      } else if (extra.rate && amount > requests_used) {
+        extra.rate->GiveBack(hold.slots[level], amount - requests_used, step.now);
+        extra.rate_used = extra.rate->Used(step.now);
+      }
+    });
+  }
+}
+
+bool Ledger::EnterHold(Step& step, HoldId id, std::optional<OpenHold>& hold) {
+  hold = holds.Find(id);
+  if (!hold || !Enter(step, hold->account, hold->generation)) return false;
+  // Somebody else may have ended it in between.
+  hold = holds.Find(id);
+  if (!hold) step.Leave();
+  return hold.has_value();
+}
+
+Result<Settlement> ResourceManager::Settle(HoldId id, const Amounts& actual) {
+  if (auto good = CheckSigns(actual); !good) return std::unexpected(good.error());
+  Ledger& ledger = *ledger_;
+  Ledger::Step step;
+  std::optional<OpenHold> hold;
+  if (!ledger.EnterHold(step, id, hold)) {
+    if (auto answer = ledger.holds.AnswerOf(id)) return *answer;
+    return Fail(ErrorCode::kNotFound, "hold: not open: " + std::to_string(id));
+  }
+  ledger.Begin(step);
+  Settlement settlement;
+  ForEachResource(actual.named() + hold->reserved.named(), [&](Resource resource) {
+    const std::int64_t reserved = hold->reserved.Get(resource);
+    const std::int64_t used = actual.Has(resource) ? actual.Get(resource) : reserved;
+    settlement.used.Set(resource, used);
+    if (used > reserved) settlement.above_hold.Set(resource, used - reserved);
+  });
+  if (auto good = ledger.CheckRise(step, settlement.above_hold); !good) {
+    ledger.Finish(step);
+    return std::unexpected(good.error());
+  }
+  ledger.holds.Close(id);
+  const std::uint32_t before = ledger.HeldBack(step.leaf());
+  const ResourceSet used = settlement.used.named();
+  ledger.GiveBack(step, id, *hold, settlement.used.Get(Resource::kRequests));
+  ForEachResource(used, [&](Resource resource) {
+    // The rate has admitted what was reserved.
+    const std::int64_t admitted =
+        resource == Resource::kRequests ? hold->reserved.Get(resource) : 0;
+    ledger.Count(step, resource, settlement.used.Get(resource), admitted);
+  });
+  ForEachResource(used, [&](Resource resource) {
+    const std::int64_t excess = settlement.above_hold.Get(resource);
+    if (excess > 0) ledger.NoteExcess(step, resource, excess);
+    ledger.LookUpwards(step, resource, settlement.used.Get(resource) > 0,
+                       ledger.config.soft_grace_reported);
+  });
+  ledger.Finish(step);
+  settlement.receipt.recorded = used;
+  ledger.FillFigures(step, settlement.receipt);
+  SetState(settlement.receipt, before, ledger.HeldBack(step.leaf()));
+  ledger.holds.KeepAnswer(id, settlement);
+  return settlement;
+}
+
+// One event, however many limits the resource has.
+void Ledger::NoteExcess(Step& step, Resource resource, std::int64_t excess) {
+  const Line* first = nullptr;
+  ForEachLineOf(step.leaf(), resource, [&](const Line& line) {
+    if (first == nullptr) first = &line;
+  });
+  Event event{.kind = EventKind::kSettledAboveHold, .amount = excess};
+  event.detail = NameOf(resource);
+  Emit(std::move(event), step, step.leaf(), step.leaf(), first);
+}
+
+Result<void> ResourceManager::Release(HoldId id) {
+  Ledger::Step step;
+  std::optional<OpenHold> hold;
+  if (!ledger_->EnterHold(step, id, hold)) {
+    return Fail(ErrorCode::kNotFound, "hold: not open: " + std::to_string(id));
+  }
+  ledger_->Begin(step);
+  ledger_->holds.Close(id);
+  ledger_->GiveBack(step, id, *hold, 0);
+  ledger_->LookUpwards(step, Resource::kRequests, false, Duration(0));
+  ledger_->Finish(step);
+  return {};
+}
+
+// Whoever reserved money may have spent it and died before saying so; everything else was not used
+// (rule 14).
+void ResourceManager::Abandon(HoldId id) noexcept {
+  const std::optional<OpenHold> hold = ledger_->holds.Find(id);
+  if (!hold) return;
+  if (hold->reserved.Get(Resource::kCost) == 0) {
+    [[maybe_unused]] const Result<void> released = Release(id);
+    return;
+  }
+  Amounts spent;
+  ForEachResource(hold->reserved.named(), [&](Resource resource) { spent.Set(resource, 0); });
+  spent.Set(Resource::kCost, hold->reserved.Get(Resource::kCost));
+  [[maybe_unused]] const Result<Settlement> settled = Settle(id, spent);
+}
+
+Reservation& Reservation::operator=(Reservation&& other) noexcept {
+  if (this == &other) return *this;
+  if (manager_ != nullptr) manager_->Abandon(id_);
+  manager_ = std::exchange(other.manager_, nullptr);
+  id_ = other.id_;
+  return *this;
+}
+
+Reservation::~Reservation() {
+  if (manager_ != nullptr) manager_->Abandon(id_);
+}
+
+Result<Settlement> Reservation::Settle(const Amounts& actual) {
+  METE_CHECK(manager_ != nullptr);
+  return manager_->Settle(id_, actual);
+}
+
+Result<void> Reservation::Release() {
+  METE_CHECK(manager_ != nullptr);
+  return manager_->Release(id_);
+}
+
+}  // namespace mete

@@ -1,0 +1,166 @@
+#include "quota/ledger.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "base/quote.h"
+#include "quota/window.h"
+
+namespace mete {
+
+Ledger::Ledger(ManagerConfig config_in, Thresholds thresholds_in, const Clock& clock_in)
+    : config(std::move(config_in)),
+      thresholds(thresholds_in),
+      clock(clock_in),
+      events(std::make_shared<EventLog>(config.events_kept)) {
+  const Duration interval = config.usage_report_interval;
+  const Time next = interval > Duration(0) ? clock.Now() + interval : Time::max();
+  next_usage_report = next.time_since_epoch().count();
+}
+
+// The tree may change between reading where its lock is and having it.
+void Ledger::Lock(Step& step, Record& account) const {
+  for (;;) {
+    const RecordIndex root = account.root.load(std::memory_order_acquire);
+    step.root = &records[root];
+    step.root->lock.lock();
+    if (account.root.load(std::memory_order_relaxed) == root) return;
+    step.Leave();
+  }
+}
+
+void Ledger::SetPath(Step& step, RecordIndex index) const {
+  step.index = index;
+  step.size = 0;
+  for (;;) {
+    Record& account = records[index];
+    step.path[step.size++] = &account;
+    index = account.parent;
+    if (index == kNoRecord) return;
+    __builtin_prefetch(&records[index]);
+    __builtin_prefetch(&records[index].ceiling);
+  }
+}
+
+bool Ledger::Enter(Step& step, Target target) const {
+  return names.Find(HashOf(target.scope, target.id), [&](RecordIndex index) {
+    Record& account = records[index];
+    __builtin_prefetch(&account.ceiling);
+    __builtin_prefetch(&account.name);
+    __builtin_prefetch(&account.lines);
+    Lock(step, account);
+    if ((account.flags & Record::kLive) != 0 && ScopeOf(account) == target.scope &&
+        IdOf(account) == target.id) {
+      SetPath(step, index);
+      return true;
+    }
+    step.Leave();
+    return false;
+  });
+}
+
+bool Ledger::EnterAny(Step& step, RecordIndex index) const {
+  Record& account = records[index];
+  __builtin_prefetch(&account.ceiling);
+  __builtin_prefetch(&account.lines);
+  Lock(step, account);
+  if ((account.flags & Record::kLive) == 0) return step.Leave(), false;
+  SetPath(step, index);
+  return true;
+}
+
+bool Ledger::Enter(Step& step, RecordIndex index, std::uint16_t generation) const {
+  if (index >= record_count.load(std::memory_order_acquire)) return false;
+  if (!EnterAny(step, index)) return false;
+  if (step.leaf().generation != generation) return step.Leave(), false;
+  return true;
+}
+
+void Ledger::Begin(Step& step) {
+  // A clock that goes back is taken for one that stands still.
+  std::int64_t now = clock.Now().time_since_epoch().count();
+  std::int64_t seen = latest.load(std::memory_order_relaxed);
+  while (now > seen && !latest.compare_exchange_weak(seen, now, std::memory_order_relaxed)) {
+  }
+  step.now = Time(Duration(std::max(now, seen)));
+  for (Record* account : step) EndWindows(step, *account);
+}
+
+void Ledger::Finish(Step& step) {
+  for (Record* account : step) {
+    Watch(*account, TermsOf(*account), thresholds);
+    ScheduleRate(step, *account);
+  }
+}
+
+Error Ledger::NotFound(Target target) const {
+  return {ErrorCode::kNotFound,
+          std::string(NameOf(target.scope)) + ": no such quota: " + Quoted(target.id), Duration(0)};
+}
+
+void Ledger::Emit(Event event, const Step& step, const Record& target, const Record& account,
+                  const Line* line) {
+  event.time = step.now;
+  event.wall_time = clock.WallNow();
+  event.target = NameOf(target);
+  event.account = NameOf(account);
+  if (line != nullptr) {
+    event.limit = line->kind;
+    event.used = UsedOf(account, line->kind);
+  }
+  events->Append(std::move(event));
+  news.store(true, std::memory_order_relaxed);
+  bell.Ring();
+}
+
+Result<std::unique_ptr<ResourceManager>> ResourceManager::Create(ManagerConfig config) {
+  return Create(std::move(config), SystemClock::Instance());
+}
+
+Result<std::unique_ptr<ResourceManager>> ResourceManager::Create(ManagerConfig config,
+                                                                 const Clock& clock) {
+  const auto spans = std::array<std::pair<const char*, Duration>, 3>{
+      {{"soft_grace_reported", config.soft_grace_reported},
+       {"soft_grace_sampled", config.soft_grace_sampled},
+       {"usage_report_interval", config.usage_report_interval}}};
+  for (const auto& [name, span] : spans) {
+    if (span >= Duration(0)) continue;
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        std::string(name) + ": negative; allowed: 0s and more, given " + FormatDuration(span));
+  }
+  if (config.window < kShortestWindow) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "window: too short; allowed: 1s and more, given " + FormatDuration(config.window));
+  }
+  for (const LimitInfo& info : AllLimits()) {
+    const std::optional<Limit>& limit = config.default_limits[info.kind];
+    if (!limit || limit->amount >= 0) continue;
+    return Fail(ErrorCode::kInvalidArgument, "default_limits." + std::string(info.name) +
+                                                 ": negative; allowed: 0 and more, given " +
+                                                 std::to_string(limit->amount));
+  }
+  const Result<Thresholds> thresholds = Thresholds::Of(config.thresholds);
+  if (!thresholds) return std::unexpected(thresholds.error());
+  config.events_kept = std::max<std::size_t>(config.events_kept, 1);
+  auto ledger = std::make_unique<Ledger>(std::move(config), *thresholds, clock);
+  return std::unique_ptr<ResourceManager>(new ResourceManager(std::move(ledger)));
+}
+
+ResourceManager::ResourceManager(std::unique_ptr<Ledger> ledger) noexcept
+    : ledger_(std::move(ledger)) {}
+
+ResourceManager::~ResourceManager() {
+  Stop();
+  ledger_->events->Close();
+}
+
+const Clock& ResourceManager::clock() const noexcept { return ledger_->clock; }
+
+EventReader ResourceManager::Events() { return {ledger_->events, ledger_->events->last() + 1}; }
+
+EventReader ResourceManager::EventsAfter(std::uint64_t sequence) {
+  return {ledger_->events, sequence + 1};
+}
+
+}  // namespace mete

@@ -1,0 +1,243 @@
+// Recording what happened: at once where nothing follows from it, else the long way.
+#include <algorithm>
+
+#include "base/check.h"
+#include "quota/ledger.h"
+
+namespace mete {
+namespace {
+
+// How long until one more request fits; zero also if none ever will.
+Duration UntilNextRequest(const Record& account, Time now) {
+  RateLimit& rate = *account.extra->rate;
+  if (rate.limit() == 0) return Duration(0);
+  return rate.TimeUntil(rate.limit() - 1, now);
+}
+
+constexpr ResourceSet kQuietResources = {Resource::kCpu, Resource::kMemory, Resource::kTokens};
+// The limit behind a ceiling, without looking for its line.
+std::int64_t LimitOf(const Record& account, Counter counter, Resource resource) {
+  std::int64_t base = 0;
+  if (counter == kCpuCounter) base = account.cpu_base;
+  if (counter == kTokenCounter) {
+    const bool day = (account.flags & Record::kDayIsTighter) != 0;
+    base = day ? account.tokens_day_base : account.tokens_base;
+  }
+  return account.ceiling[counter] + HeldOf(account, resource) - base;
+}
+
+// FillFigures for the resources that are counted in place.
+void FillQuietFigures(const Ledger::Step& step, const Amounts& amounts, Receipt& receipt) {
+  const Record& leaf = step.leaf();
+  receipt.recorded = amounts.named();
+  receipt.elapsed = step.now - leaf.main_start;
+  const auto fill = [&](Counter counter, Resource resource, std::int64_t base) {
+    if (!amounts.Has(resource)) return;
+    const Record* tightest = nullptr;
+    std::int64_t least = kUnlimited;
+    for (const Record* at : step) {
+      if (at->ceiling[counter] == kUnlimited) continue;
+      const std::int64_t left = at->ceiling[counter] - at->total[counter];
+      if (left < least) least = left, tightest = at;
+    }
+    const std::size_t i = IndexOf(resource);
+    receipt.used[i] = leaf.total[counter] - base;
+    receipt.remaining[i] = std::max<std::int64_t>(least, 0);
+    receipt.limit[i] = tightest == nullptr ? kUnlimited : LimitOf(*tightest, counter, resource);
+  };
+  fill(kCpuCounter, Resource::kCpu, leaf.cpu_base);
+  fill(kMemoryCounter, Resource::kMemory, 0);
+  fill(kTokenCounter, Resource::kTokens, leaf.tokens_base);
+}
+
+}  // namespace
+
+Result<void> CheckSigns(const Amounts& amounts) {
+  for (std::size_t i = 0; i < kResourceCount; ++i) {
+    const auto resource = static_cast<Resource>(i);
+    if (amounts.Get(resource) >= 0) continue;
+    return Fail(ErrorCode::kInvalidArgument, std::string(NameOf(resource)) +
+                                                 ": a negative amount; allowed: 0 to " +
+                                                 std::to_string(kUnlimited) + ", given " +
+                                                 std::to_string(amounts.Get(resource)));
+  }
+  return {};
+}
+
+void SetState(Receipt& receipt, std::uint32_t before, std::uint32_t now) {
+  receipt.throttled = (now & Record::kThrottle) != 0;
+  receipt.suspended = (now & Record::kSuspend) != 0;
+  receipt.terminated = (now & Record::kTerminate) != 0;
+  receipt.action_pending = (now & ~before & kCauseFlags) != 0;
+}
+
+// Three additions for each account on the path, if all of them stay between their edges: then
+// nothing follows, and nothing is written before that is known. Amounts are so far from the end of
+// int64, and totals too (kFarEdge), that no sum here can overflow.
+bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt) const {
+  Record& leaf = step.leaf();
+  constexpr std::uint32_t kLongWay = Record::kHasMeasured | Record::kHasLifted;
+  if (!(amounts.named() - kQuietResources).empty()) return false;
+  if ((leaf.flags & kLongWay) != 0 || ScopeOf(leaf) != QuotaScope::kAgent) return false;
+  const std::int64_t cpu = amounts.Get(Resource::kCpu);
+  const std::int64_t tokens = amounts.Get(Resource::kTokens);
+  const std::int64_t memory = amounts.Get(Resource::kMemory);
+  if (static_cast<std::uint64_t>(cpu | tokens | memory) >= kQuietAmount) return false;
+  const std::int64_t rise =
+      amounts.Has(Resource::kMemory) ? memory - leaf.total[kMemoryCounter] : 0;
+
+  const Time now = clock.Coarse();
+  bool quiet = true;
+  for (const Record* at : step) {
+    const std::int64_t level = at->total[kMemoryCounter] + rise;
+    quiet &= now < at->look_at;
+    quiet &= at->total[kCpuCounter] + cpu < at->edge[kCpuCounter];
+    quiet &= at->total[kTokenCounter] + tokens < at->edge[kTokenCounter];
+    quiet &= level < at->edge[kMemoryCounter] && level >= at->low_edge;
+  }
+  if (!quiet) return false;
+
+  std::uint32_t causes = 0;
+  for (Record* at : step) {
+    at->total[kCpuCounter] += cpu;
+    at->total[kTokenCounter] += tokens;
+    const std::int64_t level = at->total[kMemoryCounter] += rise;
+    at->peak = std::max(at->peak, level);
+    at->flags |= Record::kChanged;
+    causes |= at->flags;
+  }
+  step.now = now;
+  SetState(receipt, causes, causes);
+  FillQuietFigures(step, amounts, receipt);
+  return true;
+}
+
+Result<void> Ledger::CheckRise(const Step& step, const Amounts& rise) const {
+  for (const Record* at : step) {
+    for (std::size_t i = 0; i < kResourceCount; ++i) {
+      const auto resource = static_cast<Resource>(i);
+      const std::int64_t taken = TotalOf(*at, resource) + HeldOf(*at, resource);
+      if (rise.Get(resource) <= kUnlimited - taken) continue;
+      return Fail(ErrorCode::kInvalidArgument,
+                  std::string(NameOf(resource)) + ": the sum in " + NameOf(*at).ToString() +
+                      " would pass " + std::to_string(kUnlimited) + "; given " +
+                      std::to_string(rise.Get(resource)) + " beside " + std::to_string(taken));
+    }
+  }
+  return {};
+}
+
+void Ledger::Count(Step& step, Resource resource, std::int64_t amount, std::int64_t admitted) {
+  if (IsLevel(resource)) {
+    SetOwnLevel(step.leaf(), resource, OwnLevel(step.leaf(), resource) + amount);
+  }
+  for (Record* at : step) {
+    Add(*at, resource, amount);
+    at->flags |= Record::kChanged;
+    if (resource != Resource::kRequests || !at->extra || !at->extra->rate) continue;
+    if (amount > admitted) at->extra->rate->Report(amount - admitted, step.now);
+    at->extra->rate_used = at->extra->rate->Used(step.now);
+  }
+}
+
+Result<Receipt> Ledger::Report(Step& step, const Amounts& amounts, Source source) {
+  if (auto good = CheckSigns(amounts); !good) return std::unexpected(good.error());
+  Begin(step);
+  const Record& leaf = step.leaf();
+  Receipt receipt;
+  if ((leaf.flags & Record::kHasMeasured) != 0 && source == Source::kReported) {
+    receipt.measured = amounts.named() & leaf.extra->measured;
+  }
+  receipt.recorded = amounts.named() - receipt.measured;
+  Amounts rise;
+  ForEachResource(receipt.recorded, [&](Resource resource) {
+    const std::int64_t before = IsLevel(resource) ? OwnLevel(leaf, resource) : 0;
+    rise.Set(resource, amounts.Get(resource) - before);
+  });
+  if (auto good = CheckRise(step, rise); !good) {
+    Finish(step);
+    return std::unexpected(good.error());
+  }
+  const std::uint32_t before = HeldBack(leaf);
+  const Duration grace =
+      source == Source::kReported ? config.soft_grace_reported : config.soft_grace_sampled;
+  ForEachResource(receipt.recorded,
+                  [&](Resource resource) { Count(step, resource, rise.Get(resource)); });
+  // Nothing used is no charge; a level that stays above its limit is one each time it is seen.
+  ForEachResource(receipt.recorded, [&](Resource resource) {
+    LookUpwards(step, resource, amounts.Get(resource) > 0, grace);
+  });
+  Finish(step);
+  FillFigures(step, receipt);
+  SetState(receipt, before, HeldBack(leaf));
+  return receipt;
+}
+
+// The limit that leaves the least, over all accounts on the path.
+void Ledger::FillFigures(const Step& step, Receipt& receipt) const {
+  const Record& leaf = step.leaf();
+  receipt.elapsed = step.now - leaf.main_start;
+  const ResourceUsage usage = WindowUsage(leaf);
+  const std::array<std::int64_t, kResourceCount> used = {
+      usage.cpu_ns,          usage.memory_bytes, usage.gpu_memory_bytes,
+      usage.tokens_consumed, usage.requests,     usage.cost_nano};
+  for (std::size_t i = 0; i < kResourceCount; ++i) {
+    if (!receipt.recorded.Has(static_cast<Resource>(i))) continue;
+    receipt.used[i] = used[i];
+    receipt.remaining[i] = receipt.limit[i] = kUnlimited;
+  }
+  for (Record* at : step) {
+    ForEachLine(*at, [&](Line& line) {
+      const Resource resource = InfoOf(line.kind).resource;
+      const std::size_t i = IndexOf(resource);
+      if (!IsCompared(*at, line) || !receipt.recorded.Has(resource)) return;
+      if (line.kind == LimitKind::kRequestsPerMinute) {
+        const Duration wait = UntilNextRequest(*at, step.now);
+        receipt.retry_after = std::max(receipt.retry_after, wait);
+      }
+      const std::int64_t limit = EffectiveLimit(line, TermsOf(*at));
+      const std::int64_t taken = UsedOf(*at, line.kind) + HeldOf(*at, InfoOf(line.kind).resource);
+      const std::int64_t left = taken >= limit ? 0 : limit - taken;
+      if (left >= receipt.remaining[i]) return;
+      receipt.remaining[i] = left;
+      receipt.limit[i] = limit;
+    });
+  }
+}
+
+Result<Receipt> ResourceManager::ReportUsage(Target target, const Amounts& amounts, Source source) {
+  Ledger::Step step;
+  if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
+  Result<Receipt> receipt;
+  if (ledger_->ReportQuietly(step, amounts, *receipt)) return receipt;
+  return ledger_->Report(step, amounts, source);
+}
+
+Result<Receipt> ResourceManager::ReportUsage(QuotaHandle handle, const Amounts& amounts,
+                                             Source source) {
+  Ledger::Step step;
+  if (!ledger_->Enter(step, handle.index_, static_cast<std::uint16_t>(handle.generation_))) {
+    return Fail(ErrorCode::kNotFound, "handle: its quota was removed");
+  }
+  Result<Receipt> receipt;
+  if (ledger_->ReportQuietly(step, amounts, *receipt)) return receipt;
+  return ledger_->Report(step, amounts, source);
+}
+
+double Receipt::load(Resource resource) const noexcept {
+  const std::int64_t of = limit[IndexOf(resource)];
+  if (of == kUnlimited || of == 0) return of == 0 ? 1.0 : 0.0;
+  return static_cast<double>(of - remaining[IndexOf(resource)]) / static_cast<double>(of);
+}
+
+double Receipt::rate_per_second(Resource resource) const noexcept {
+  if (elapsed <= Duration(0)) return 0;
+  const double seconds = std::chrono::duration<double>(elapsed).count();
+  return static_cast<double>(used[IndexOf(resource)]) / seconds;
+}
+
+std::optional<Duration> Receipt::time_to_exhaustion(Resource resource) const noexcept {
+  return TimeToExhaustion(remaining[IndexOf(resource)], rate_per_second(resource));
+}
+
+}  // namespace mete
