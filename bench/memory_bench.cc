@@ -415,7 +415,7 @@ long HugePages() {
 // `kernel`: what it takes for the pages that it granted. Medians of pairs, as the speed of the
 // machine's memory drifts.
 void ArenaReady(benchmark::State& state) {
-  constexpr int kTimes = 15;
+  constexpr int kTimes = 9;
   for (auto _ : state) {
     std::vector<double> mete, kernel, small, write;
     bool granted = true;
