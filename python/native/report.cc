@@ -1,0 +1,149 @@
+// report_usage, in both forms: the one call that is made all the time, and therefore reads its
+// arguments itself. An interned keyword is found by its address.
+#include <nanobind/nanobind.h>
+
+#include <array>
+#include <cstddef>
+
+#include "amounts.h"
+#include "awaitable.h"
+#include "engine.h"
+
+namespace mete::python {
+namespace {
+
+enum Argument : std::size_t { kAgentId, kFirstAmount, kScope = kFirstAmount + kResourceCount };
+constexpr std::size_t kArguments = kScope + 1;
+constexpr std::size_t kPositional = 4;  // agent_id, cpu_seconds, memory_mb, tokens
+
+struct Call {
+  std::array<PyObject*, kArguments> given{};  // null: not given
+};
+
+// The interned names of the arguments, in their order.
+const std::array<PyObject*, kArguments>& Names() {
+  static const std::array<PyObject*, kArguments> names = [] {
+    std::array<PyObject*, kArguments> made{};
+    made[kAgentId] = PyUnicode_InternFromString("agent_id");
+    for (std::size_t i = 0; i < kFields.size(); ++i) {
+      made[kFirstAmount + i] = PyUnicode_InternFromString(kFields[i].name);
+    }
+    made[kScope] = PyUnicode_InternFromString("scope");
+    return made;
+  }();
+  return names;
+}
+
+std::size_t FindArgument(PyObject* name) {
+  const auto& names = Names();
+  for (std::size_t i = 0; i < kArguments; ++i) {
+    if (names[i] == name) return i;
+  }
+  for (std::size_t i = 0; i < kArguments; ++i) {
+    if (PyUnicode_Compare(names[i], name) == 0) return i;
+  }
+  return kArguments;
+}
+
+// False with a TypeError set, as for any function that is called wrongly.
+bool ReadCall(Call& call, PyObject* const* arguments, Py_ssize_t count, PyObject* keywords) {
+  if (count > static_cast<Py_ssize_t>(kPositional)) {
+    PyErr_Format(PyExc_TypeError, "report_usage() takes at most %zu positional arguments",
+                 kPositional);
+    return false;
+  }
+  for (Py_ssize_t i = 0; i < count; ++i) call.given[static_cast<std::size_t>(i)] = arguments[i];
+  const Py_ssize_t named = keywords != nullptr ? PyTuple_GET_SIZE(keywords) : 0;
+  for (Py_ssize_t i = 0; i < named; ++i) {
+    PyObject* name = PyTuple_GET_ITEM(keywords, i);
+    const std::size_t at = FindArgument(name);
+    if (at == kArguments) {
+      PyErr_Format(PyExc_TypeError, "report_usage() got an unexpected keyword argument %R", name);
+      return false;
+    }
+    if (call.given[at] != nullptr) {
+      PyErr_Format(PyExc_TypeError, "report_usage() got multiple values for argument %R", name);
+      return false;
+    }
+    call.given[at] = arguments[count + i];
+  }
+  if (call.given[kAgentId] == nullptr) {
+    PyErr_SetString(PyExc_TypeError, "report_usage() missing required argument 'agent_id'");
+    return false;
+  }
+  return true;
+}
+
+// The receipt, or null with the Python error set.
+PyObject* Record(PyObject* self, const Call& call) {
+  if (!nb::inst_ready(self)) {
+    PyErr_SetString(PyExc_RuntimeError, "ResourceManager.__init__ was not called");
+    return nullptr;
+  }
+  auto* manager = nb::inst_ptr<Engine>(self);
+  Amounts amounts;
+  for (std::size_t i = 0; i < kFields.size(); ++i) {
+    PyObject* value = call.given[kFirstAmount + i];
+    if (value == nullptr || value == Py_None) continue;
+    if (!SetAmount(amounts, kFields[i], value)) return nullptr;
+  }
+  QuotaScope scope = QuotaScope::kAgent;
+  if (call.given[kScope] != nullptr) {
+    const std::optional<QuotaScope> found = ScopeOf(call.given[kScope]);
+    if (!found) return nullptr;
+    scope = *found;
+  }
+  PyObject* id = call.given[kAgentId];
+  Py_ssize_t size = 0;
+  const char* text = nullptr;
+  if (PyUnicode_Check(id) && PyUnicode_IS_COMPACT_ASCII(id)) {
+    text = reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(id));
+    size = PyUnicode_GET_LENGTH(id);
+  } else {
+    try {
+      const std::string_view view = TextOf("agent_id", id);
+      text = view.data();
+      size = static_cast<Py_ssize_t>(view.size());
+    } catch (nb::python_error& error) {
+      error.restore();
+      return nullptr;
+    }
+  }
+  ResourceManager* core = manager->Use();
+  if (core == nullptr) return nullptr;
+  const Result<Receipt> receipt = core->ReportUsage(
+      Target(scope, std::string_view(text, static_cast<std::size_t>(size))), amounts);
+  if (receipt) return NewReceipt(*receipt);
+  Raise(receipt.error());
+  return nullptr;
+}
+
+PyObject* Report(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* keywords) {
+  Call call;
+  return ReadCall(call, arguments, count, keywords) ? Record(self, call) : nullptr;
+}
+
+PyObject* ReportAwaited(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
+                        PyObject* keywords) {
+  static PyObject* name = PyUnicode_InternFromString("report_usage");
+  Call call;
+  if (!ReadCall(call, arguments, count, keywords)) return nullptr;
+  PyObject* receipt = Record(self, call);
+  return receipt != nullptr ? receipt : NewDoneFromError(name);
+}
+
+PyCFunction AsFunction(_PyCFunctionFastWithKeywords function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+}  // namespace
+
+PyMethodDef report_methods[] = {
+    {"report", AsFunction(Report), METH_FASTCALL | METH_KEYWORDS,
+     "Records what was used, and returns the receipt."},
+    {"report_awaited", AsFunction(ReportAwaited), METH_FASTCALL | METH_KEYWORDS,
+     "Records what was used at once; await gives the receipt, or raises."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace mete::python
