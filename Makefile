@@ -6,9 +6,10 @@
 MINUTES ?= 10
 SECONDS_EACH ?= 60
 
-# Release binaries in build/: build/mete.
+# Release binaries in build/: build/mete; the Python package in build/python, where it can be built.
 build:
 	@scripts/setup build
+	@scripts/setup python || echo "The Python package is left out; the rest goes on."
 	@cmake --preset release
 	@cmake --build --preset release
 
@@ -17,17 +18,17 @@ demo: build
 
 # Builds and runs everything with GCC: release, ASan + UBSan, TSan. The last line counts.
 test:
-	@scripts/setup build test
+	@scripts/setup build test python
 	@python3 scripts/run_tests.py
 
 # The test programs over and over, each round with another seed: make soak MINUTES=60
 soak:
-	@scripts/setup build test
+	@scripts/setup build test python
 	@python3 scripts/soak.py --minutes $(MINUTES)
 
 # Measures, prints the table of bench/bars.toml, writes build/bench.json.
 bench:
-	@scripts/setup build test
+	@scripts/setup build test python
 	@cmake --preset test
 	@cmake --build --preset test
 	@python3 scripts/bench.py
