@@ -316,7 +316,6 @@ inline void* FrameThread::Bump([[maybe_unused]] std::size_t size,
     std::uintptr_t last = 0;
     if (!__builtin_add_overflow(at, (size - 1) | 15, &last) &&
         last < end_.load(memory_order_relaxed)) [[likely]] {
-      __builtin_prefetch(reinterpret_cast<const char*>(at) + 256, 1);
       next_.store(last + 1, memory_order_relaxed);
       requests_.store(requests_.load(memory_order_relaxed) + 1, memory_order_relaxed);
       if (at == 0) __builtin_unreachable();  // spares the caller's test for null
