@@ -18,17 +18,17 @@ demo: build
 
 # Builds and runs everything with GCC: release, ASan + UBSan, TSan. The last line counts.
 test:
-	@scripts/setup build test python
+	@scripts/setup build test gpu python
 	@python3 scripts/run_tests.py
 
 # The test programs over and over, each round with another seed: make soak MINUTES=60
 soak:
-	@scripts/setup build test python
+	@scripts/setup build test gpu python
 	@python3 scripts/soak.py --minutes $(MINUTES)
 
 # Measures, prints the table of bench/bars.toml, writes build/bench.json.
 bench:
-	@scripts/setup build test python
+	@scripts/setup build test gpu python
 	@cmake --preset test
 	@cmake --build --preset test
 	@python3 scripts/bench.py
@@ -46,7 +46,7 @@ format:
 
 # A second compiler and clang-tidy over the whole tree.
 lint:
-	@scripts/setup build test lint
+	@scripts/setup build test gpu lint
 	@scripts/format --check
 	@python3 scripts/check.py
 	@cmake --preset clang
