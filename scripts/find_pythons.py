@@ -3,8 +3,8 @@
     scripts/find_pythons.py [EXECUTABLE]...
 
 Looks at the executables that are named, or else at python3 and python3.N of the PATH, of /usr and
-of pyenv. Each line: version;executable;tag;folder of Python.h;suffix of extensions. The first is the
-python3 of the PATH. One of each version and place; the tag says which can share an extension.
+of pyenv. Each line: version;executable;tag;folder of Python.h;suffix of extensions. The first is
+the python3 of the PATH. One of each version and place; a tag is what an extension is built for.
 """
 
 import glob

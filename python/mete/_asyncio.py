@@ -1,8 +1,8 @@
 """The manager for programs with an event loop.
 
 A call does its work at once and returns an answer that is its own completed awaitable: nothing
-blocks, and nothing switches to another task. The lifecycle manager's methods are awaited in tasks of
-their own, on the loop that awaited `initialize()`.
+blocks, and nothing switches to another task. The lifecycle manager's methods are awaited in tasks
+of their own, on the loop that awaited `initialize()`.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ class ResourceManager(Operations):
     clear_throttle = at_once(Operations.clear_throttle)  # type: ignore[assignment]
     advance = at_once(Operations.advance)  # type: ignore[assignment]
 
-    def __init__(self, config: Mapping[str, Any] | None = None, lifecycle_manager: Any = None) -> None:
+    def __init__(self, config: Mapping[str, Any] | None = None,
+                 lifecycle_manager: Any = None) -> None:
         super().__init__(config, lifecycle_manager)
         self._bells = Bells()
         self._loop: asyncio.AbstractEventLoop | None = None

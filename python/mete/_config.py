@@ -1,4 +1,4 @@
-"""Reads what people configure, strictly: an unknown key or a bad value is E2071 and names itself."""
+"""Reads what people configure, strictly: E2071 names an unknown key or a bad value."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def _limit_text(what: str, name: str, value: Any) -> str | None:
     if isinstance(value, Decimal) and value.is_finite():
         return format(value, "f")
     # The shortest decimal of a float is what was meant, but for money, where a float is a mistake.
-    if isinstance(value, float) and math.isfinite(value) and name in ("cpu", "cpu_seconds_per_hour"):
+    time = name in ("cpu", "cpu_seconds_per_hour")
+    if time and isinstance(value, float) and math.isfinite(value):
         return repr(value)
     raise invalid(f"{what}{name}: a quantity such as \"2\" or \"512Mi\", or None for unlimited, is "
                   f"allowed, not {_shown(value)}")

@@ -36,8 +36,8 @@ USAGE_MASK = kinds_mask(frozenset({EventKind.USAGE}))
 def check_lifecycle(lifecycle: Any) -> None:
     for name in ("suspend", "terminate"):
         if lifecycle is not None and not callable(getattr(lifecycle, name, None)):
-            raise invalid(f"lifecycle_manager: an object with suspend and terminate is allowed, not "
-                          f"{type(lifecycle).__name__}")
+            raise invalid("lifecycle_manager: an object with suspend and terminate is allowed, "
+                          f"not {type(lifecycle).__name__}")
 
 
 def why(intent: Intent) -> str:
@@ -115,7 +115,8 @@ class Bells:
         self._pending: set[object] = set()
         self.open = False
 
-    def add(self, key: object, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    def add(self, key: object, loop: asyncio.AbstractEventLoop,
+            callback: Callable[[], None]) -> None:
         with self._lock:
             self._calls[key] = (loop, callback)
 

@@ -199,8 +199,8 @@ class Settlement:
 class Event:
     """Something that happened, once. `missed` events before it were not kept for this reader.
 
-    `account` is whose limit it is about: the target, or what is above it. `used` and `amount` are in
-    the unit of that limit.
+    `account` is whose limit it is about: the target, or what is above it. `used` and `amount` are
+    in the unit of that limit.
     """
 
     sequence: int

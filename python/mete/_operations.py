@@ -26,7 +26,8 @@ class Operations(_native.Engine):
     All of them may be called from any thread and any event loop.
     """
 
-    def __init__(self, config: Mapping[str, Any] | None = None, lifecycle_manager: Any = None) -> None:
+    def __init__(self, config: Mapping[str, Any] | None = None,
+                 lifecycle_manager: Any = None) -> None:
         check_lifecycle(lifecycle_manager)
         read = read_config(config)
         self._policies = read.policies
@@ -43,7 +44,9 @@ class Operations(_native.Engine):
         `parent` is "session/ID" or "tenant/ID". `policy` overrides what is configured:
         {"tokens": {"mode": "hard", "action": "terminate"}}. E2076 if it exists, unless `exist_ok`.
         """
-        window = None if window_seconds is None else nanoseconds("window_seconds", window_seconds, 1)
+        window = None
+        if window_seconds is not None:
+            window = nanoseconds("window_seconds", window_seconds, 1)
         return self.native_create(scope, agent_id, limit_texts(limits), parent,
                                   dict(read_policies(policy, self._policies)), window, exist_ok)
 
@@ -57,13 +60,14 @@ class Operations(_native.Engine):
 
     def update_quota(self, agent_id: str, limits: Limits, *,
                      scope: str | QuotaScope = "agent") -> ResourceQuota:
-        """Changes the limits that are given. E2073 says why not; its cause is the E2070 or E2071."""
+        """Changes the limits that are given. E2073 says why not; its cause is E2070 or E2071."""
         try:
             return self.native_update(scope, agent_id, limit_texts(limits))
         except ResourceError as error:
-            if error.code == "E2073":
-                raise
-            raise ResourceError("E2073", str(error)) from error
+            if error.code != "E2073":
+                raise ResourceError("E2073", str(error)) from error
+            code, _, message = error.message.partition(": ")
+            raise error from ResourceError(code, message)
 
     def get_usage(self, agent_id: str, *, scope: str | QuotaScope = "agent") -> ResourceUsage:
         """What was used since the quota was created."""

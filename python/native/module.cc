@@ -227,30 +227,8 @@ PyType_Slot engine_slots[] = {
     {0, nullptr},
 };
 
-void BindEngine(nb::module_& module) {
-  nb::class_<Engine>(module, "Engine", nb::type_slots(engine_slots))
-      .def("__init__", &MakeEngine, "default_limits"_a, "policies"_a, "thresholds"_a,
-           "soft_grace_ns"_a, "window_ns"_a, "usage_interval_ns"_a, "clock"_a.none())
-      .def("native_create", &CreateQuota, "scope"_a, "id"_a, "limits"_a, "parent"_a.none(),
-           "policies"_a, "window_ns"_a.none(), "exist_ok"_a)
-      .def("native_get", &GetQuota)
-      .def("native_list", &ListQuotas, "scope"_a.none())
-      .def("native_update", &UpdateQuota)
-      .def("native_reset", &ResetQuota)
-      .def("native_cleanup", &CleanupQuota)
-      .def("native_remove_all", &RemoveAll)
-      .def("native_usage", &GetUsage)
-      .def("native_reserve", &Reserve, "scope"_a, "id"_a, "amounts"_a, "ttl_ns"_a.none())
-      .def("native_settle", &Settle)
-      .def("native_release", [](Engine& self, HoldId hold) { Need(self.core().Release(hold)); })
-      .def("native_abandon",
-           [](Engine& self, HoldId hold) {
-             if (ResourceManager* core = self.Use()) {
-               core->Abandon(hold);
-             } else {
-               PyErr_Clear();  // of a process that this one was forked from, or a broken clock
-             }
-           })
+void BindActions(nb::class_<Engine>& engine) {
+  engine
       .def("native_suspend", [](Engine& self, nb::object scope,
                                 nb::object id) { Need(self.core().Suspend(TargetOf(scope, id))); })
       .def("native_resume",
@@ -298,6 +276,33 @@ void BindEngine(nb::module_& module) {
           "intent"_a, "failure"_a.none())
       .def("native_start", &Engine::Start, "perform"_a.none(), "wake"_a)
       .def("native_stop", &Engine::Stop);
+}
+
+void BindEngine(nb::module_& module) {
+  nb::class_<Engine> engine(module, "Engine", nb::type_slots(engine_slots));
+  engine
+      .def("__init__", &MakeEngine, "default_limits"_a, "policies"_a, "thresholds"_a,
+           "soft_grace_ns"_a, "window_ns"_a, "usage_interval_ns"_a, "clock"_a.none())
+      .def("native_create", &CreateQuota, "scope"_a, "id"_a, "limits"_a, "parent"_a.none(),
+           "policies"_a, "window_ns"_a.none(), "exist_ok"_a)
+      .def("native_get", &GetQuota)
+      .def("native_list", &ListQuotas, "scope"_a.none())
+      .def("native_update", &UpdateQuota)
+      .def("native_reset", &ResetQuota)
+      .def("native_cleanup", &CleanupQuota)
+      .def("native_remove_all", &RemoveAll)
+      .def("native_usage", &GetUsage)
+      .def("native_reserve", &Reserve, "scope"_a, "id"_a, "amounts"_a, "ttl_ns"_a.none())
+      .def("native_settle", &Settle)
+      .def("native_release", [](Engine& self, HoldId hold) { Need(self.core().Release(hold)); })
+      .def("native_abandon", [](Engine& self, HoldId hold) {
+        if (ResourceManager* core = self.Use()) {
+          core->Abandon(hold);
+        } else {
+          PyErr_Clear();  // of a process that this one was forked from, or a broken clock
+        }
+      });
+  BindActions(engine);
 }
 
 void BindValues(nb::module_& module) {
