@@ -182,8 +182,11 @@ class QuotaHandle {
 
  private:
   friend class ResourceManager;
-  std::uint32_t index_ = ~std::uint32_t{0};
-  std::uint32_t generation_ = 0;
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+  std::uint32_t index_ = kNone;
+  std::uint32_t above_ = kNone;
+  std::uint16_t generation_ = 0;
 };
 
 class ResourceManager {

@@ -285,6 +285,7 @@ Result<QuotaHandle> ResourceManager::Resolve(Target target) {
   if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
   QuotaHandle handle;
   handle.index_ = step.index;
+  handle.above_ = step.leaf().parent;
   handle.generation_ = step.leaf().generation;
   return handle;
 }

@@ -18,36 +18,12 @@ Ledger::Ledger(ManagerConfig config_in, Thresholds thresholds_in, const Clock& c
   next_usage_report = next.time_since_epoch().count();
 }
 
-// The tree may change between reading where its lock is and having it.
-void Ledger::Lock(Step& step, Record& account) const {
-  for (;;) {
-    const RecordIndex root = account.root.load(std::memory_order_acquire);
-    step.root = &records[root];
-    step.root->lock.lock();
-    if (account.root.load(std::memory_order_relaxed) == root) return;
-    step.Leave();
-  }
-}
-
-void Ledger::SetPath(Step& step, RecordIndex index) const {
-  step.index = index;
-  step.size = 0;
-  for (;;) {
-    Record& account = records[index];
-    step.path[step.size++] = &account;
-    index = account.parent;
-    if (index == kNoRecord) return;
-    __builtin_prefetch(&records[index]);
-    __builtin_prefetch(&records[index].ceiling);
-  }
-}
-
 bool Ledger::Enter(Step& step, Target target) const {
   return names.Find(HashOf(target.scope, target.id), [&](RecordIndex index) {
+    Prefetch(index);
     Record& account = records[index];
-    __builtin_prefetch(&account.ceiling);
-    __builtin_prefetch(&account.name);
-    __builtin_prefetch(&account.lines);
+    const RecordIndex above = account.parent.load(std::memory_order_relaxed);
+    if (above != kNoRecord) Prefetch(above);
     Lock(step, account);
     if ((account.flags & Record::kLive) != 0 && ScopeOf(account) == target.scope &&
         IdOf(account) == target.id) {
@@ -57,23 +33,6 @@ bool Ledger::Enter(Step& step, Target target) const {
     step.Leave();
     return false;
   });
-}
-
-bool Ledger::EnterAny(Step& step, RecordIndex index) const {
-  Record& account = records[index];
-  __builtin_prefetch(&account.ceiling);
-  __builtin_prefetch(&account.lines);
-  Lock(step, account);
-  if ((account.flags & Record::kLive) == 0) return step.Leave(), false;
-  SetPath(step, index);
-  return true;
-}
-
-bool Ledger::Enter(Step& step, RecordIndex index, std::uint16_t generation) const {
-  if (index >= record_count.load(std::memory_order_acquire)) return false;
-  if (!EnterAny(step, index)) return false;
-  if (step.leaf().generation != generation) return step.Leave(), false;
-  return true;
 }
 
 void Ledger::Begin(Step& step) {

@@ -14,40 +14,18 @@ Duration UntilNextRequest(const Record& account, Time now) {
   return rate.TimeUntil(rate.limit() - 1, now);
 }
 
+constexpr std::array<Resource, kCounterCount> kResourceOf = {Resource::kCpu, Resource::kMemory,
+                                                             Resource::kTokens};
 constexpr ResourceSet kQuietResources = {Resource::kCpu, Resource::kMemory, Resource::kTokens};
 // The limit behind a ceiling, without looking for its line.
-std::int64_t LimitOf(const Record& account, Counter counter, Resource resource) {
+std::int64_t LimitOf(const Record& account, Counter counter) {
   std::int64_t base = 0;
   if (counter == kCpuCounter) base = account.cpu_base;
   if (counter == kTokenCounter) {
     const bool day = (account.flags & Record::kDayIsTighter) != 0;
     base = day ? account.tokens_day_base : account.tokens_base;
   }
-  return account.ceiling[counter] + HeldOf(account, resource) - base;
-}
-
-// FillFigures for the resources that are counted in place.
-void FillQuietFigures(const Ledger::Step& step, const Amounts& amounts, Receipt& receipt) {
-  const Record& leaf = step.leaf();
-  receipt.recorded = amounts.named();
-  receipt.elapsed = step.now - leaf.main_start;
-  const auto fill = [&](Counter counter, Resource resource, std::int64_t base) {
-    if (!amounts.Has(resource)) return;
-    const Record* tightest = nullptr;
-    std::int64_t least = kUnlimited;
-    for (const Record* at : step) {
-      if (at->ceiling[counter] == kUnlimited) continue;
-      const std::int64_t left = at->ceiling[counter] - at->total[counter];
-      if (left < least) least = left, tightest = at;
-    }
-    const std::size_t i = IndexOf(resource);
-    receipt.used[i] = leaf.total[counter] - base;
-    receipt.remaining[i] = std::max<std::int64_t>(least, 0);
-    receipt.limit[i] = tightest == nullptr ? kUnlimited : LimitOf(*tightest, counter, resource);
-  };
-  fill(kCpuCounter, Resource::kCpu, leaf.cpu_base);
-  fill(kMemoryCounter, Resource::kMemory, 0);
-  fill(kTokenCounter, Resource::kTokens, leaf.tokens_base);
+  return account.ceiling[counter] + HeldOf(account, kResourceOf[counter]) - base;
 }
 
 }  // namespace
@@ -79,36 +57,53 @@ bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt)
   constexpr std::uint32_t kLongWay = Record::kHasMeasured | Record::kHasLifted;
   if (!(amounts.named() - kQuietResources).empty()) return false;
   if ((leaf.flags & kLongWay) != 0 || ScopeOf(leaf) != QuotaScope::kAgent) return false;
-  const std::int64_t cpu = amounts.Get(Resource::kCpu);
-  const std::int64_t tokens = amounts.Get(Resource::kTokens);
   const std::int64_t memory = amounts.Get(Resource::kMemory);
-  if (static_cast<std::uint64_t>(cpu | tokens | memory) >= kQuietAmount) return false;
-  const std::int64_t rise =
-      amounts.Has(Resource::kMemory) ? memory - leaf.total[kMemoryCounter] : 0;
+  std::array<std::int64_t, kCounterCount> rise = {amounts.Get(Resource::kCpu), 0,
+                                                  amounts.Get(Resource::kTokens)};
+  if (static_cast<std::uint64_t>(rise[kCpuCounter] | rise[kTokenCounter] | memory) >=
+      kQuietAmount) {
+    return false;
+  }
+  if (amounts.Has(Resource::kMemory)) rise[kMemoryCounter] = memory - leaf.total[kMemoryCounter];
 
-  const Time now = clock.Coarse();
+  step.now = clock.Coarse();
   bool quiet = true;
   for (const Record* at : step) {
-    const std::int64_t level = at->total[kMemoryCounter] + rise;
-    quiet &= now < at->look_at;
-    quiet &= at->total[kCpuCounter] + cpu < at->edge[kCpuCounter];
-    quiet &= at->total[kTokenCounter] + tokens < at->edge[kTokenCounter];
-    quiet &= level < at->edge[kMemoryCounter] && level >= at->low_edge;
+    quiet &= step.now < at->look_at;
+    for (std::size_t c = 0; c < kCounterCount; ++c) quiet &= at->total[c] + rise[c] < at->edge[c];
+    quiet &= at->total[kMemoryCounter] + rise[kMemoryCounter] >= at->low_edge;
   }
   if (!quiet) return false;
 
+  // Of each counter, what is left where the least is.
+  std::array<std::int64_t, kCounterCount> least;
+  least.fill(kUnlimited);
+  std::array<const Record*, kCounterCount> tightest{};
   std::uint32_t causes = 0;
   for (Record* at : step) {
-    at->total[kCpuCounter] += cpu;
-    at->total[kTokenCounter] += tokens;
-    const std::int64_t level = at->total[kMemoryCounter] += rise;
-    at->peak = std::max(at->peak, level);
-    at->flags |= Record::kChanged;
+    for (std::size_t c = 0; c < kCounterCount; ++c) {
+      const std::int64_t total = at->total[c] += rise[c];
+      const std::int64_t ceiling = at->ceiling[c];
+      const std::int64_t left = ceiling == kUnlimited ? kUnlimited : ceiling - total;
+      tightest[c] = left < least[c] ? at : tightest[c];
+      least[c] = std::min(left, least[c]);
+    }
+    at->peak = std::max(at->peak, at->total[kMemoryCounter]);
     causes |= at->flags;
+    at->flags |= Record::kChanged;
   }
-  step.now = now;
+  const std::array<std::int64_t, kCounterCount> base = {leaf.cpu_base, 0, leaf.tokens_base};
+  for (std::size_t c = 0; c < kCounterCount; ++c) {
+    const std::size_t i = IndexOf(kResourceOf[c]);
+    if (!amounts.Has(kResourceOf[c])) continue;
+    receipt.used[i] = leaf.total[c] - base[c];
+    receipt.remaining[i] = std::max<std::int64_t>(least[c], 0);
+    receipt.limit[i] =
+        tightest[c] == nullptr ? kUnlimited : LimitOf(*tightest[c], static_cast<Counter>(c));
+  }
+  receipt.recorded = amounts.named();
+  receipt.elapsed = step.now - leaf.main_start;
   SetState(receipt, causes, causes);
-  FillQuietFigures(step, amounts, receipt);
   return true;
 }
 
@@ -207,21 +202,35 @@ void Ledger::FillFigures(const Step& step, Receipt& receipt) const {
 
 Result<Receipt> ResourceManager::ReportUsage(Target target, const Amounts& amounts, Source source) {
   Ledger::Step step;
-  if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
   Result<Receipt> receipt;
-  if (ledger_->ReportQuietly(step, amounts, *receipt)) return receipt;
-  return ledger_->Report(step, amounts, source);
+  if (!ledger_->Enter(step, target)) [[unlikely]] {
+    receipt = std::unexpected(ledger_->NotFound(target));
+    return receipt;
+  }
+  if (!ledger_->ReportQuietly(step, amounts, *receipt)) [[unlikely]] {
+    receipt = ledger_->Report(step, amounts, source);
+  }
+  return receipt;
 }
 
 Result<Receipt> ResourceManager::ReportUsage(QuotaHandle handle, const Amounts& amounts,
                                              Source source) {
   Ledger::Step step;
-  if (!ledger_->Enter(step, handle.index_, static_cast<std::uint16_t>(handle.generation_))) {
-    return Fail(ErrorCode::kNotFound, "handle: its quota was removed");
-  }
   Result<Receipt> receipt;
-  if (ledger_->ReportQuietly(step, amounts, *receipt)) return receipt;
-  return ledger_->Report(step, amounts, source);
+  if (handle.index_ == QuotaHandle::kNone) [[unlikely]] {
+    receipt = Fail(ErrorCode::kNotFound, "handle: of no quota");
+    return receipt;
+  }
+  ledger_->Prefetch(handle.index_);
+  if (handle.above_ != QuotaHandle::kNone) ledger_->Prefetch(handle.above_);
+  if (!ledger_->Enter(step, handle.index_, handle.generation_)) [[unlikely]] {
+    receipt = Fail(ErrorCode::kNotFound, "handle: its quota was removed");
+    return receipt;
+  }
+  if (!ledger_->ReportQuietly(step, amounts, *receipt)) [[unlikely]] {
+    receipt = ledger_->Report(step, amounts, source);
+  }
+  return receipt;
 }
 
 double Receipt::load(Resource resource) const noexcept {
