@@ -188,16 +188,16 @@ struct ImageDescription {
 struct DeviceBuffer {
   BufferHandle buffer = BufferHandle::kNone;
   MemoryHandle memory = MemoryHandle::kNone;
-  MemoryInfo info;
+  MemoryInfo info{};
 };
 struct DeviceImage {
   ImageHandle image = ImageHandle::kNone;
   MemoryHandle memory = MemoryHandle::kNone;
-  MemoryInfo info;
+  MemoryInfo info{};
 };
 struct DeviceMemory {
   MemoryHandle memory = MemoryHandle::kNone;
-  MemoryInfo info;
+  MemoryInfo info{};
 };
 
 // Blocks of their own for resources of one kind. Every block has exactly `block_bytes`, and what
