@@ -15,11 +15,14 @@
 
 #include <vulkan/vulkan.h>
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
 #include "mete/error.h"
 #include "mete/memory_allocator.h"
+#include "mete/resource_consumer.h"
 #include "mete/transfer_queue.h"
 
 namespace mete {
@@ -54,6 +57,42 @@ struct DirectAllocator {
 struct VulkanTransferQueue {
   static Result<std::unique_ptr<ITransferQueue>> Open(const VulkanDevice& device, VkQueue queue,
                                                       std::uint32_t family);
+};
+
+// Memory of the host that a driver takes for itself: served by a consumer, an owner of the host
+// budget for instance, and counted there. A driver that is refused answers that the host is out of
+// memory. In a loop that has warmed up it takes nothing from malloc, where the consumer does not.
+//
+// Thread safety: as VkAllocationCallbacks ask for: any thread. REQUIRES: it and the consumer
+// outlive all that was made with the callbacks.
+class DriverHostMemory {
+ public:
+  explicit DriverHostMemory(IResourceConsumer& consumer) noexcept;
+  DriverHostMemory(const DriverHostMemory&) = delete;
+  DriverHostMemory& operator=(const DriverHostMemory&) = delete;
+
+  const VkAllocationCallbacks* callbacks() const noexcept { return &callbacks_; }
+
+  std::int64_t allocations() const noexcept { return allocations_.load(); }  // ever
+  std::int64_t live() const noexcept { return live_.load(); }
+  std::int64_t live_bytes() const noexcept { return live_bytes_.load(); }
+
+ private:
+  struct Header;
+  void* Take(std::size_t size, std::size_t alignment) noexcept;
+  void Give(void* memory) noexcept;
+  static Header& HeaderOf(void* memory) noexcept;
+  static void* VKAPI_CALL OnAllocate(void* self, std::size_t size, std::size_t alignment,
+                                     VkSystemAllocationScope scope);
+  static void* VKAPI_CALL OnReallocate(void* self, void* memory, std::size_t size,
+                                       std::size_t alignment, VkSystemAllocationScope scope);
+  static void VKAPI_CALL OnFree(void* self, void* memory);
+
+  IResourceConsumer* consumer_;
+  VkAllocationCallbacks callbacks_{};
+  std::atomic<std::int64_t> allocations_{0};
+  std::atomic<std::int64_t> live_{0};
+  std::atomic<std::int64_t> live_bytes_{0};
 };
 
 // The handles of Vulkan behind mete's.
