@@ -43,11 +43,11 @@ LayerControl LoadLayer() {
 
 }  // namespace
 
-TestStand::TestStand(const char* rules) {
+TestStand::TestStand(const char* rules, Layers layers) {
   static const LayerControl control = LoadLayer();
   layer_ = control;
   SetRules(rules);
-  OpenInstance();
+  OpenInstance(layers);
   OpenDevice();
 }
 
@@ -90,7 +90,7 @@ VkBool32 TestStand::Heard(VkDebugUtilsMessageSeverityFlagBitsEXT, VkDebugUtilsMe
   return VK_FALSE;
 }
 
-void TestStand::OpenInstance() {
+void TestStand::OpenInstance(Layers layers) {
   const VkApplicationInfo application{.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                                       .apiVersion = VK_API_VERSION_1_3};
   // In the order of calls: what validation lets through is what mete's layer sees.
@@ -105,13 +105,14 @@ void TestStand::OpenInstance() {
                      VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
       .pfnUserCallback = Heard,
       .pUserData = this};
-  const VkInstanceCreateInfo info{.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-                                  .pNext = &messenger,
-                                  .pApplicationInfo = &application,
-                                  .enabledLayerCount = kLayers.size(),
-                                  .ppEnabledLayerNames = kLayers.data(),
-                                  .enabledExtensionCount = kExtensions.size(),
-                                  .ppEnabledExtensionNames = kExtensions.data()};
+  const VkInstanceCreateInfo info{
+      .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+      .pNext = &messenger,
+      .pApplicationInfo = &application,
+      .enabledLayerCount = layers == Layers::kAll ? std::uint32_t{kLayers.size()} : 0,
+      .ppEnabledLayerNames = kLayers.data(),
+      .enabledExtensionCount = kExtensions.size(),
+      .ppEnabledExtensionNames = kExtensions.data()};
   Require(vkCreateInstance(&info, nullptr, &device_.instance) == VK_SUCCESS, "vkCreateInstance");
   const auto create = reinterpret_cast<PFN_vkCreateDebugUtilsMessengerEXT>(
       vkGetInstanceProcAddr(device_.instance, "vkCreateDebugUtilsMessengerEXT"));

@@ -33,7 +33,10 @@ class TestStand {
   static constexpr const char* kSmallHeap = "heaps=256Mi";
   static constexpr const char* kTwoHeaps = "heaps=256Mi,512Mi";
 
-  explicit TestStand(const char* rules = kOneHeap);
+  // kNone: the bare driver, for benchmarks; no rule has an effect then.
+  enum class Layers : std::uint8_t { kAll, kNone };
+
+  explicit TestStand(const char* rules = kOneHeap, Layers layers = Layers::kAll);
   ~TestStand();
   TestStand(const TestStand&) = delete;
   TestStand& operator=(const TestStand&) = delete;
@@ -54,7 +57,7 @@ class TestStand {
   std::vector<std::string> TakeMessages();
 
  private:
-  void OpenInstance();
+  void OpenInstance(Layers layers);
   void OpenDevice();
   static VKAPI_ATTR VkBool32 VKAPI_CALL Heard(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                               VkDebugUtilsMessageTypeFlagsEXT type,
