@@ -163,7 +163,11 @@ class LimitUsage:
 
 @dataclasses.dataclass(frozen=True)
 class ResourceQuota:
-    """An account as its owner sees it. `limits` has those that are set, as they were entered."""
+    """An account as its owner sees it.
+
+    `limits` has, as they were entered, those that are set, and always cpu, memory and
+    tokens_per_hour; None is unlimited.
+    """
 
     scope: QuotaScope
     target_id: str

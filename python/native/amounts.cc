@@ -184,7 +184,9 @@ bool SetAmount(Amounts& amounts, const Field& field, PyObject* value) {
 
 PyObject* ToPython(Resource resource, std::int64_t amount) {
   switch (resource) {
-    case Resource::kCpu: return PyFloat_FromDouble(static_cast<double>(amount) / kNano);
+    case Resource::kCpu:  // As long double, which holds every int64: so it is rounded once, to the
+                          // nearest.
+      return PyFloat_FromDouble(static_cast<double>(static_cast<long double>(amount) / kNano));
     case Resource::kMemory:
     case Resource::kGpuMemory: return PyFloat_FromDouble(static_cast<double>(amount) / kMiB);
     case Resource::kTokens:

@@ -59,11 +59,16 @@ nb::object Entered(const LimitInfo& info, const Limit& limit) {
   return Text(limit.text);
 }
 
+// Those that are set, and always the three that every quota was described by: None is unlimited.
 nb::object LimitsOf(const ResourceLimits& limits) {
   nb::dict shown;
   for (const LimitInfo& info : AllLimits()) {
     const std::optional<Limit>& limit = limits[info.kind];
-    if (limit) shown[Text(info.name)] = Entered(info, *limit);
+    const bool always = info.kind == LimitKind::kCpu || info.kind == LimitKind::kMemory ||
+                        info.kind == LimitKind::kTokensPerHour;
+    if (limit || always) {
+      shown[Text(info.name)] = limit ? Entered(info, *limit) : nb::object(nb::none());
+    }
   }
   return shown;
 }

@@ -229,24 +229,32 @@ PyType_Slot engine_slots[] = {
 
 void BindActions(nb::class_<Engine>& engine) {
   engine
-      .def("native_suspend", [](Engine& self, nb::object scope,
-                                nb::object id) { Need(self.core().Suspend(TargetOf(scope, id))); })
+      .def(
+          "native_suspend",
+          [](Engine& self, nb::object scope, nb::object id) {
+            Need(self.core().Suspend(TargetOf(scope, id)));
+          },
+          "scope"_a.none(), "id"_a.none())
       .def("native_resume",
            [](Engine& self, nb::object scope, nb::object id, bool override_causes) {
              Need(self.core().Resume(TargetOf(scope, id), override_causes));
            })
-      .def("native_terminate",
-           [](Engine& self, nb::object scope, nb::object id) {
-             Need(self.core().Terminate(TargetOf(scope, id)));
-           })
+      .def(
+          "native_terminate",
+          [](Engine& self, nb::object scope, nb::object id) {
+            Need(self.core().Terminate(TargetOf(scope, id)));
+          },
+          "scope"_a.none(), "id"_a.none())
       .def("native_is_throttled",
            [](Engine& self, nb::object scope, nb::object id) {
              return Need(self.core().IsThrottled(TargetOf(scope, id)));
            })
-      .def("native_clear_throttle",
-           [](Engine& self, nb::object scope, nb::object id) {
-             Need(self.core().ClearThrottle(TargetOf(scope, id)));
-           })
+      .def(
+          "native_clear_throttle",
+          [](Engine& self, nb::object scope, nb::object id) {
+            Need(self.core().ClearThrottle(TargetOf(scope, id)));
+          },
+          "scope"_a.none(), "id"_a.none())
       .def("native_advance",
            [](Engine& self) {
              ResourceManager& core = self.core();
@@ -283,16 +291,17 @@ void BindEngine(nb::module_& module) {
   engine
       .def("__init__", &MakeEngine, "default_limits"_a, "policies"_a, "thresholds"_a,
            "soft_grace_ns"_a, "window_ns"_a, "usage_interval_ns"_a, "clock"_a.none())
-      .def("native_create", &CreateQuota, "scope"_a, "id"_a, "limits"_a, "parent"_a.none(),
-           "policies"_a, "window_ns"_a.none(), "exist_ok"_a)
-      .def("native_get", &GetQuota)
+      .def("native_create", &CreateQuota, "scope"_a.none(), "id"_a.none(), "limits"_a,
+           "parent"_a.none(), "policies"_a, "window_ns"_a.none(), "exist_ok"_a)
+      .def("native_get", &GetQuota, "scope"_a.none(), "id"_a.none())
       .def("native_list", &ListQuotas, "scope"_a.none())
-      .def("native_update", &UpdateQuota)
-      .def("native_reset", &ResetQuota)
-      .def("native_cleanup", &CleanupQuota)
+      .def("native_update", &UpdateQuota, "scope"_a.none(), "id"_a.none(), "limits"_a)
+      .def("native_reset", &ResetQuota, "scope"_a.none(), "id"_a.none())
+      .def("native_cleanup", &CleanupQuota, "scope"_a.none(), "id"_a.none(), "cascade"_a)
       .def("native_remove_all", &RemoveAll)
-      .def("native_usage", &GetUsage)
-      .def("native_reserve", &Reserve, "scope"_a, "id"_a, "amounts"_a, "ttl_ns"_a.none())
+      .def("native_usage", &GetUsage, "scope"_a.none(), "id"_a.none())
+      .def("native_reserve", &Reserve, "scope"_a.none(), "id"_a.none(), "amounts"_a,
+           "ttl_ns"_a.none())
       .def("native_settle", &Settle)
       .def("native_release", [](Engine& self, HoldId hold) { Need(self.core().Release(hold)); })
       .def("native_abandon", [](Engine& self, HoldId hold) {
@@ -323,7 +332,7 @@ void BindValues(nb::module_& module) {
       .def(
           "__init__",
           [](Quantity* self, nb::object text) { new (self) Quantity(ParseQuantity(text)); },
-          "text"_a)
+          "text"_a.none())
       .def_prop_ro("value", &Quantity::Value, "In whole units, rounded away from zero.")
       .def_prop_ro(
           "milli", [](const Quantity& self) { return Need(self.Milli()); },
@@ -342,8 +351,8 @@ void BindValues(nb::module_& module) {
           "__gt__", [](const Quantity& a, const Quantity& b) { return a > b; }, nb::is_operator())
       .def(
           "__ge__", [](const Quantity& a, const Quantity& b) { return a >= b; }, nb::is_operator());
-  module.def("parse_cpu", &ParseCpu, "text"_a, "\"500m\" is 0.5 cores.");
-  module.def("parse_memory_mb", &ParseMemoryMb, "text"_a,
+  module.def("parse_cpu", &ParseCpu, "text"_a.none(), "\"500m\" is 0.5 cores.");
+  module.def("parse_memory_mb", &ParseMemoryMb, "text"_a.none(),
              "\"2Gi\" is 2048 (of 2^20 bytes), \"4G\" is 4000 (of 10^6).");
   module.def("event_kinds", [] {
     std::vector<std::string> names;
