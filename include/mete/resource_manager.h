@@ -182,10 +182,12 @@ class QuotaHandle {
 
  private:
   friend class ResourceManager;
+  friend class Ledger;
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
   std::uint32_t index_ = kNone;
   std::uint32_t above_ = kNone;
+  std::uint32_t root_ = kNone;
   std::uint16_t generation_ = 0;
 };
 

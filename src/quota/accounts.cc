@@ -286,6 +286,7 @@ Result<QuotaHandle> ResourceManager::Resolve(Target target) {
   QuotaHandle handle;
   handle.index_ = step.index;
   handle.above_ = step.leaf().parent;
+  handle.root_ = step.leaf().root.load(std::memory_order_relaxed);
   handle.generation_ = step.leaf().generation;
   return handle;
 }

@@ -88,6 +88,7 @@ class Ledger {
   // Locks the tree and sets the path; false if there is no such account.
   bool Enter(Step& step, Target target) const;
   bool Enter(Step& step, RecordIndex index, std::uint16_t generation) const;
+  bool Enter(Step& step, const QuotaHandle& handle) const;
   bool EnterAny(Step& step, RecordIndex index) const;  // whoever has it now
   // Takes the time, and ends what ended by then on the path.
   void Begin(Step& step);
@@ -238,6 +239,22 @@ inline bool Ledger::EnterAny(Step& step, RecordIndex index) const {
 inline bool Ledger::Enter(Step& step, RecordIndex index, std::uint16_t generation) const {
   if (!EnterAny(step, index)) return false;
   if (step.leaf().generation != generation) return step.Leave(), false;
+  return true;
+}
+
+// Takes the lock where it was when the handle was made: an account stays in its tree for as long as
+// it has its generation.
+inline bool Ledger::Enter(Step& step, const QuotaHandle& handle) const {
+  Prefetch(handle.index_);
+  if (handle.above_ != kNoRecord) Prefetch(handle.above_);
+  Record& account = records[handle.index_];
+  step.root = &records[handle.root_];
+  step.root->lock.lock();
+  if (account.root.load(std::memory_order_relaxed) != handle.root_ ||
+      (account.flags & Record::kLive) == 0 || account.generation != handle.generation_) {
+    return step.Leave(), false;
+  }
+  SetPath(step, handle.index_);
   return true;
 }
 

@@ -221,9 +221,7 @@ Result<Receipt> ResourceManager::ReportUsage(QuotaHandle handle, const Amounts& 
     receipt = Fail(ErrorCode::kNotFound, "handle: of no quota");
     return receipt;
   }
-  ledger_->Prefetch(handle.index_);
-  if (handle.above_ != QuotaHandle::kNone) ledger_->Prefetch(handle.above_);
-  if (!ledger_->Enter(step, handle.index_, handle.generation_)) [[unlikely]] {
+  if (!ledger_->Enter(step, handle)) [[unlikely]] {
     receipt = Fail(ErrorCode::kNotFound, "handle: its quota was removed");
     return receipt;
   }
