@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "agent/time_text.h"
+#include "base/check.h"
 #include "mete/units.h"
 
 namespace mete::agent {
@@ -24,18 +25,27 @@ constexpr Duration kLastRetry = seconds(60);
 // Between two looks at a level that no event announces.
 constexpr Duration kMemoryInterval = milliseconds(100);
 
-// What the account counts: all but the rate, which the kernel holds (rule 5).
-ResourceLimits Counted(ResourceLimits limits) {
-  limits[LimitKind::kCpu].reset();
-  return limits;
-}
+// Between two readings of the events: a round of the loop, in which each connection of the agent
+// may have made a few.
+constexpr std::size_t kEventsKept = 4096;
 
-AccountConfig AccountConfigOf(const AgentConfig& config) {
-  AccountConfig account;
-  account.id = config.id;
-  account.limits = Counted(config.limits);
-  account.policies = config.policies;
-  return account;
+// Nothing is limited that was not asked for, and nobody reads the regular records.
+std::unique_ptr<ResourceManager> ManagerOf(const AgentConfig& config, const Clock& clock) {
+  ManagerConfig settings;
+  settings.default_limits = {};
+  settings.policies = config.policies;
+  settings.usage_report_interval = Duration::zero();
+  settings.events_kept = kEventsKept;
+  Result<std::unique_ptr<ResourceManager>> manager =
+      ResourceManager::Create(std::move(settings), clock);
+  METE_CHECK(manager.has_value());
+  // The group has the same name, which allows less.
+  const bool made = (*manager)->CreateQuota(config.id, config.limits).has_value();
+  METE_CHECK(made);
+  const bool attached =
+      (*manager)->Attach(config.id, {.measured = Agent::kMeasured, .cpu_held = true}).has_value();
+  METE_CHECK(attached);
+  return *std::move(manager);
 }
 
 }  // namespace
@@ -63,7 +73,9 @@ Agent::Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& cloc
     : config_(std::move(config)),
       group_(std::move(group)),
       clock_(clock),
-      account_(AccountConfigOf(config_), clock.Now()),
+      manager_(ManagerOf(config_, clock)),
+      handle_(*manager_->Resolve(config_.id)),
+      events_(manager_->Events()),
       kernel_(KernelPart(config_.limits)),
       started_(clock.Now()),
       measured_at_(started_) {}
@@ -71,6 +83,14 @@ Agent::Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& cloc
 KernelLimits Agent::KernelPart(const ResourceLimits& limits) const {
   return KernelLimitsOf(limits, config_.policies, config_.pids_max, config_.controllers);
 }
+
+ResourceQuota Agent::quota() const {
+  ResourceQuota quota = *manager_->GetQuota(config_.id);
+  std::erase_if(quota.windows, [](const LimitUsage& u) { return u.kind == LimitKind::kCpu; });
+  return quota;
+}
+
+ResourceUsage Agent::totals() const { return *manager_->GetUsage(config_.id); }
 
 const Policy& Agent::MemoryPolicy() const {
   return config_.policies[static_cast<std::size_t>(Resource::kMemory)];
@@ -91,10 +111,10 @@ Result<void> Agent::SetLimits(const ResourceLimits& limits) {
   const bool pending = written.memory_max && *written.memory_max < sample_.memory_bytes;
   if (pending) written.memory_max = kernel_.memory_max;
   if (Result<void> set = group_->SetLimits(written); !set) return failed(set.error());
-  if (Result<void> set = account_.SetLimits(Counted(limits), clock_.Now()); !set) {
-    // The account changed nothing, so the kernel goes back to what it held.
+  if (Result<ResourceQuota> set = manager_->UpdateQuota(config_.id, limits); !set) {
+    // Nothing was changed there, so the kernel goes back to what it held.
     [[maybe_unused]] Result<void> restored = group_->SetLimits(kernel_);
-    return failed(set.error());
+    return std::unexpected(set.error());
   }
   config_.limits = std::move(merged);
   kernel_ = wanted;
@@ -130,10 +150,11 @@ void Agent::Measure(Duration freshness) {
   // The counter of a group that is being taken down may read as nothing.
   sample_.cpu_ns = std::max(sample_.cpu_ns, before.cpu_ns);
   Amounts amounts;
-  amounts[Resource::kCpu] = sample_.cpu_ns - before.cpu_ns;
-  amounts[Resource::kMemory] = sample_.memory_bytes;
+  amounts.Set(Resource::kCpu, sample_.cpu_ns - before.cpu_ns);
+  amounts.Set(Resource::kMemory, sample_.memory_bytes);
   // Refused only if 292 years of CPU time were passed.
-  [[maybe_unused]] Result<Receipt> counted = account_.Report(amounts, Source::kSampled, now);
+  [[maybe_unused]] Result<Receipt> counted =
+      manager_->ReportUsage(handle_, amounts, Source::kSampled);
   CheckKernelKill(before);
   ApplyPendingMemory();
 }
@@ -166,15 +187,17 @@ void Agent::OnGroupEvents() {
 void Agent::Reconcile() {
   const Time now = clock_.Now();
   if (MeasureAt().value_or(Time::max()) <= now) Measure();
-  account_.Advance(now);
+  manager_->Advance();
   if (kill_at_ && *kill_at_ <= now) kill_wanted_ = true;
   if (suspended_since_ && config_.max_suspend && now - *suspended_since_ >= *config_.max_suspend) {
     End({EndCause::kMaxSuspend, std::nullopt});
   }
-  history_.Add(account_.TakeEvents());
-  const Wants wants = account_.wants();
-  if (wants.terminate) End({EndCause::kLimit, wants.terminate});
-  const Step step = NextStep(state_, {wants.suspend, ended_.has_value(), kill_wanted_});
+  const ResourceQuota quota = this->quota();
+  history_.Add(events_.Take(kEventsKept).events);
+  for (const Cause& cause : quota.causes) {
+    if (cause.action == QuotaAction::kTerminate) End({EndCause::kLimit, cause.limit});
+  }
+  const Step step = NextStep(state_, {quota.suspended, ended_.has_value(), kill_wanted_});
   if (step == failed_ && retry_at_.value_or(now) > now) return;
   if (Result<void> taken = Take(step); !taken) {
     failed_ = step;
@@ -204,7 +227,7 @@ Result<void> Agent::Freeze() {
   if (Result<void> frozen = group_->Freeze(kFreezeDeadline); !frozen) return frozen;
   state_ = State::kSuspended;
   suspended_since_ = clock_.Now();
-  NoteCauses("suspended");
+  NoteCauses(quota(), "suspended");
   // Frozen, so that the figures in the message are exact.
   Measure();
   history_.AddNotice(SuspensionText());
@@ -227,7 +250,7 @@ void Agent::NoteEnd() {
   if (ended_->limit) {
     history_.AddAction(*ended_->limit, "terminated", clock_.Now());
   } else {
-    NoteCauses("terminated");
+    NoteCauses(quota(), "terminated");
   }
   history_.AddNotice("terminated: " + EndText(config_, *ended_));
 }
@@ -259,9 +282,11 @@ Result<void> Agent::KillAll() {
   return {};
 }
 
-void Agent::NoteCauses(std::string_view what) {
-  for (const Cause& cause : account_.causes()) {
-    if (cause) history_.AddAction(*cause, what, clock_.Now());
+void Agent::NoteCauses(const ResourceQuota& quota, std::string_view what) {
+  for (const Cause& cause : quota.causes) {
+    if (cause.limit && cause.action == QuotaAction::kSuspend) {
+      history_.AddAction(*cause.limit, what, clock_.Now());
+    }
   }
 }
 
@@ -276,8 +301,10 @@ std::optional<Time> Agent::MeasureAt() const {
   if (state_ == State::kSuspended || state_ == State::kKilled) return std::nullopt;
   std::optional<Time> at;
   if (MustMeasure()) at = measured_at_ + kMemoryInterval;
-  for (const LimitUsage& usage : account_.usage()) {
-    if (usage.kind != LimitKind::kCpuSecondsPerHour || usage.limit.amount == kUnlimited) continue;
+  const std::optional<Limit>& cpu_seconds = config_.limits[LimitKind::kCpuSecondsPerHour];
+  if (!cpu_seconds || cpu_seconds->amount == kUnlimited) return at;
+  for (const LimitUsage& usage : quota().windows) {
+    if (usage.kind != LimitKind::kCpuSecondsPerHour) continue;
     // Over the limit there is nothing more to find out quickly.
     const std::int64_t left = usage.violated ? kUnlimited : usage.limit.amount - usage.used;
     const Time reading = measured_at_ + NextReading(Duration(left), config_.cores);
@@ -291,7 +318,7 @@ std::optional<Time> Agent::NextDeadline() const {
   const auto take = [&next](std::optional<Time> at) {
     if (at && (!next || *at < *next)) next = at;
   };
-  take(account_.NextDeadline());
+  take(manager_->NextDeadline());
   take(MeasureAt());
   take(kill_at_);
   if (retry_at_ && *retry_at_ > clock_.Now()) take(retry_at_);
@@ -317,7 +344,7 @@ Result<void> Agent::Finish() {
     if (Result<void> killed = group_->Kill(kKillDeadline); !killed) return killed;
     Measure();
   }
-  history_.Add(account_.TakeEvents());
+  history_.Add(events_.Take(kEventsKept).events);
   // Found out only now, or in the same moment as the end of the program.
   if (ended_ && state_ != State::kTerminating && state_ != State::kKilled) NoteEnd();
   state_ = State::kKilled;
@@ -328,16 +355,18 @@ std::string Agent::SuspensionText() const {
   const Time now = clock_.Now();
   std::string why, command;
   std::optional<Time> until;
-  for (const Cause& cause : account_.causes()) {
+  const ResourceQuota quota = this->quota();
+  for (const Cause& cause : quota.causes) {
+    if (cause.action != QuotaAction::kSuspend) continue;
     why += why.empty() ? "suspended: " : "; ";
-    if (!cause) {
+    if (!cause.limit) {
       why += "by an operator";
       if (command.empty()) command = "mete resume " + config_.id;
       continue;
     }
-    why += InfoOf(*cause).name;
-    for (const LimitUsage& usage : account_.usage()) {
-      if (usage.kind != *cause) continue;
+    why += InfoOf(*cause.limit).name;
+    for (const LimitUsage& usage : quota.windows) {
+      if (usage.kind != *cause.limit) continue;
       why += ": " + UsedOfText(usage.kind, usage.used, usage.limit.amount);
       command = RaiseCommand(config_.id, usage.kind, usage.used, usage.limit.amount);
       if (usage.reset_at) until = std::max(until.value_or(*usage.reset_at), *usage.reset_at);

@@ -1,8 +1,8 @@
-// One running agent: its account, its group, and what the one asks of the other.
+// One running agent: its quota, its group, and what the one asks of the other.
 //
 // Everything here is synchronous and knows no sockets and no terminal: the owner of the loop calls
-// Reconcile() after whatever happened, and again at NextDeadline(). Reports go straight to
-// account(); the next Reconcile() acts upon them.
+// Reconcile() after whatever happened, and again at NextDeadline(). What is reported is only
+// counted; the next Reconcile() acts upon it.
 //
 // Invariants:
 //   1. The group is frozen exactly while the state is kSuspended, but for a stop by the terminal.
@@ -19,7 +19,7 @@
 #include "agent/kernel_limits.h"
 #include "agent/reconcile.h"
 #include "mete/clock.h"
-#include "quota/account.h"
+#include "mete/resource_manager.h"
 
 namespace mete::agent {
 
@@ -52,14 +52,22 @@ class Agent {
 
   const AgentConfig& config() const { return config_; }
   const std::string& id() const { return config_.id; }
-  Account& account() { return account_; }
-  const Account& account() const { return account_; }
+  // Of this one account; nobody else reports to it, and nobody starts its thread.
+  ResourceManager& manager() { return *manager_; }
+  // As it is now, without the rate of CPU: nothing is counted against what the kernel holds.
+  ResourceQuota quota() const;
+  ResourceUsage totals() const;  // since it was started
   const Clock& clock() const { return clock_; }
   Group& group() { return *group_; }
   History& history() { return history_; }
   const History& history() const { return history_; }
 
-  // Set entries change, in the kernel and in the account, or nothing does: E2073 says why. A memory
+  // What mete measures from outside, so that a report of it is not counted (rule 15).
+  static constexpr ResourceSet kMeasured = {Resource::kCpu, Resource::kMemory};
+  // By the agent itself.
+  Result<Receipt> Report(const Amounts& amounts) { return manager_->ReportUsage(handle_, amounts); }
+
+  // Set entries change, in the kernel and in the quota, or nothing does: E2073 says why. A memory
   // limit below what is in use is written to the kernel once the use is below it (rule 11).
   Result<void> SetLimits(const ResourceLimits& limits);
 
@@ -105,7 +113,7 @@ class Agent {
   Result<void> Thaw();
   Result<void> Terminate();
   Result<void> KillAll();
-  void NoteCauses(std::string_view what);
+  void NoteCauses(const ResourceQuota& quota, std::string_view what);
   void NoteEnd();
   void ApplyPendingMemory();
   KernelLimits KernelPart(const ResourceLimits& limits) const;
@@ -116,7 +124,9 @@ class Agent {
   AgentConfig config_;
   std::unique_ptr<Group> group_;
   const Clock& clock_;
-  Account account_;
+  std::unique_ptr<ResourceManager> manager_;
+  QuotaHandle handle_;
+  EventReader events_;
   History history_;
   KernelLimits kernel_;
   bool kernel_pending_ = false;  // the memory limit waits until less is in use

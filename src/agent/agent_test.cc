@@ -134,12 +134,14 @@ TEST(Agent, CpuSecondsAreSampledAtTheirDeadline) {
   agent.meters.cpu_ns = 1'000'000'001;
   agent.Advance(milliseconds(2));
   EXPECT_EQ(agent->state(), State::kSuspended);
-  EXPECT_EQ(agent->account().lifetime(Resource::kCpu), 1'000'000'001);
+  EXPECT_EQ(agent->totals().cpu_ns, 1'000'000'001);
 }
 
-TEST(Agent, WithNothingToWatchNeedsNoTimer) {
+TEST(Agent, WithNothingToWatchSleepsUntilTheHourEnds) {
   TestAgent agent(TestConfig({{LimitKind::kCpu, "500m"}, {LimitKind::kMemory, "64Mi"}}));
-  EXPECT_FALSE(agent->NextDeadline());
+  EXPECT_EQ(agent->NextDeadline(), agent.clock.Now() + hours(1));
+  agent.Advance(hours(1));
+  EXPECT_EQ(agent->NextDeadline(), agent.clock.Now() + hours(1));
 }
 
 TEST(Agent, KernelKillIsTheViolationOfTheMemoryLimit) {
@@ -226,7 +228,7 @@ TEST(Agent, LimitsChangeAllOrNothing) {
   EXPECT_EQ(refused.error().code, ErrorCode::kUpdateFailed);
   EXPECT_NE(refused.error().message.find("the kernel said no"), std::string::npos);
   EXPECT_EQ(agent->config().limits[LimitKind::kCpu]->text, "500m");
-  EXPECT_EQ(agent->account().usage()[0].limit.amount, 10);
+  EXPECT_EQ(agent.Usage().limit.amount, 10);
 
   ResourceLimits tiny;
   tiny[LimitKind::kMemory] = *ParseLimit(LimitKind::kMemory, "1Ki");
@@ -290,12 +292,12 @@ TEST(Agent, StandsStillWithItsTerminal) {
 
 TEST(Agent, OperatorSuspendsAndResumes) {
   TestAgent agent(TestConfig());
-  agent->account().Suspend(agent.clock.Now());
+  ASSERT_TRUE(agent->manager().Suspend(agent->id()));
   agent->Reconcile();
   EXPECT_EQ(agent->state(), State::kSuspended);
   EXPECT_EQ(agent->SuspensionText(),
             "suspended: by an operator; to go on: mete resume " + agent->id());
-  ASSERT_TRUE(agent->account().Resume(false, agent.clock.Now()));
+  ASSERT_TRUE(agent->manager().Resume(agent->id()));
   agent->Reconcile();
   EXPECT_EQ(agent->state(), State::kRunning);
   EXPECT_EQ(agent->SuspensionText(), "");
@@ -327,9 +329,7 @@ TEST(Agent, ThatEndedByItselfIsNotEndedByAPolicy) {
   AgentConfig config = TestConfig({{LimitKind::kTokensPerHour, "1"}});
   PolicyOf(config, Resource::kTokens) = {EnforcementMode::kHard, QuotaAction::kTerminate};
   TestAgent agent(config);
-  Amounts amounts;
-  amounts[Resource::kTokens] = 5;
-  ASSERT_TRUE(agent->account().Report(amounts, Source::kReported, agent.clock.Now()));
+  ASSERT_TRUE(agent->Report(Amounts().Set(Resource::kTokens, 5)));
   ASSERT_TRUE(agent->Finish());
   EXPECT_FALSE(agent->ended());
   EXPECT_EQ(agent->history().violations().size(), 1u);
@@ -344,7 +344,7 @@ TEST(Agent, ReadingsNeverGoBack) {
   agent.meters.memory_bytes = 10;
   agent->Measure();
   EXPECT_EQ(agent->sample().cpu_ns, 100);
-  EXPECT_EQ(agent->account().lifetime(Resource::kCpu), 100);
+  EXPECT_EQ(agent->totals().cpu_ns, 100);
   EXPECT_EQ(agent->sample().memory_peak_bytes, 100);
   EXPECT_EQ(agent->sample().memory_bytes, 10);
 }

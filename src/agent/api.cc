@@ -40,20 +40,25 @@ wire::HttpResponse WrongMethod(const char* allowed) {
 wire::HttpResponse Forbidden(const char* why) { return ProblemOf({ErrorCode::kNotPermitted, why}); }
 
 // What a report recorded the first time, from its content: with the same key it is the same.
-Receipt ReceiptAgain(const Account& account, const Amounts& amounts) {
+Receipt ReceiptAgain(const ResourceQuota& quota, const Amounts& amounts) {
   Receipt receipt;
-  receipt.recorded = amounts;
-  const Wants wants = account.wants();
-  receipt.suspended = wants.suspend;
-  receipt.throttled = wants.throttle;
-  for (const LimitUsage& usage : account.usage()) {
-    if (amounts[InfoOf(usage.kind).resource]) receipt.limits.push_back(usage);
-  }
+  receipt.measured = amounts.named() & Agent::kMeasured;
+  receipt.recorded = amounts.named() - Agent::kMeasured;
+  receipt.suspended = quota.suspended;
+  receipt.throttled = quota.throttled;
   return receipt;
 }
 
-std::optional<Account::HoldId> ParseHoldId(std::string_view text) {
-  Account::HoldId id = 0;
+// A report as a settlement of what nothing was reserved for.
+Settlement SettlementOf(const Receipt& receipt, const Amounts& amounts) {
+  Settlement settlement{.receipt = receipt, .used = {}, .above_hold = {}};
+  ForEachResource(receipt.recorded,
+                  [&](Resource resource) { settlement.used.Set(resource, amounts.Get(resource)); });
+  return settlement;
+}
+
+std::optional<HoldId> ParseHoldId(std::string_view text) {
+  HoldId id = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return id;
@@ -141,15 +146,14 @@ wire::HttpResponse Api::Usage(const wire::HttpRequest& request) {
   if (!key) return ProblemOf(key.error(), 422);
   Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/false);
   if (!message) return ProblemOf(message.error());
-  if (key->seen) {
-    return JsonResponse(200, ReceiptJson(ReceiptAgain(agent_.account(), message->amounts), *message,
-                                         /*replayed=*/true, agent_.clock()));
-  }
+  const Amounts& amounts = message->amounts;
+  const bool replayed = key->seen.has_value();
   Result<Receipt> receipt =
-      agent_.account().Report(message->amounts, Source::kReported, agent_.clock().Now());
+      replayed ? ReceiptAgain(agent_.quota(), amounts) : agent_.Report(amounts);
   if (!receipt) return ProblemOf(receipt.error());
   Remember(*key);
-  return JsonResponse(200, ReceiptJson(*receipt, *message, /*replayed=*/false, agent_.clock()));
+  return JsonResponse(
+      200, ReceiptJson(SettlementOf(*receipt, amounts), agent_.quota(), replayed, agent_.clock()));
 }
 
 wire::HttpResponse Api::Hold(const wire::HttpRequest& request, const Peer& peer) {
@@ -157,10 +161,11 @@ wire::HttpResponse Api::Hold(const wire::HttpRequest& request, const Peer& peer)
   if (!key) return ProblemOf(key.error(), 422);
   Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/true);
   if (!message) return ProblemOf(message.error());
-  if (!message->not_charged.empty()) {
+  for (const UsageField& field : kUsageFields) {
+    if (!(message->amounts.named() & Agent::kMeasured).Has(field.resource)) continue;
     return ProblemOf(
         {ErrorCode::kInvalidArgument,
-         "measured by mete, so it cannot be reserved, given: " + message->not_charged.front()});
+         "measured by mete, so it cannot be reserved, given: " + std::string(field.name)});
   }
   if (const std::optional<KeyBook::Entry> seen = key->seen) {
     const std::optional<Time> expires = holds_.ExpiryOf(seen->result);
@@ -169,7 +174,7 @@ wire::HttpResponse Api::Hold(const wire::HttpRequest& request, const Peer& peer)
     }
     return JsonResponse(201, HoldJson(seen->result, *expires, agent_.clock()));
   }
-  Result<HoldBook::Grant> grant = holds_.Reserve(message->amounts, message->ttl, peer);
+  Result<HoldOwners::Grant> grant = holds_.Reserve(message->amounts, message->ttl, peer);
   if (!grant) return ProblemOf(grant.error());
   Remember(*key, grant->id);
   return JsonResponse(201, HoldJson(grant->id, grant->expires, agent_.clock()));
@@ -180,19 +185,19 @@ wire::HttpResponse Api::Settle(const wire::HttpRequest& request, std::string_vie
   if (!key) return ProblemOf(key.error(), 422);
   Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/false);
   if (!message) return ProblemOf(message.error());
-  const std::optional<Account::HoldId> hold = ParseHoldId(id);
+  const std::optional<HoldId> hold = ParseHoldId(id);
   if (!hold) {
     return ProblemOf({ErrorCode::kNotFound, "no such hold, given: " + std::string(id)});
   }
-  Result<Receipt> receipt = holds_.Settle(*hold, message->amounts);
-  if (!receipt) return ProblemOf(receipt.error());
+  Result<Settlement> settlement = holds_.Settle(*hold, message->amounts);
+  if (!settlement) return ProblemOf(settlement.error());
   const bool replayed = key->seen.has_value();
   Remember(*key);
-  return JsonResponse(200, ReceiptJson(*receipt, *message, replayed, agent_.clock()));
+  return JsonResponse(200, ReceiptJson(*settlement, agent_.quota(), replayed, agent_.clock()));
 }
 
 wire::HttpResponse Api::ReleaseHold(std::string_view id) {
-  const std::optional<Account::HoldId> hold = ParseHoldId(id);
+  const std::optional<HoldId> hold = ParseHoldId(id);
   if (!hold) {
     return ProblemOf({ErrorCode::kNotFound, "no such hold, given: " + std::string(id)});
   }
@@ -218,8 +223,12 @@ wire::HttpResponse Api::Operate(const wire::HttpRequest& request, std::string_vi
   }
   if (agent_.ended()) return ProblemOf({ErrorCode::kInUse, "the agent is being ended"});
   if (verb == "resume") return Resume(request);
-  const Time now = agent_.clock().Now();
-  verb == "reset" ? agent_.account().Reset(now) : agent_.account().Suspend(now);
+  // The account is there for as long as its agent.
+  if (verb == "reset") {
+    [[maybe_unused]] const auto reset = agent_.manager().ResetQuota(agent_.id());
+  } else {
+    [[maybe_unused]] const auto suspended = agent_.manager().Suspend(agent_.id());
+  }
   agent_.Reconcile();
   if (verb == "suspend" && agent_.state() == State::kRunning) {
     return ProblemOf({ErrorCode::kSuspendFailed, "the agent does not stand still; tried again"});
@@ -230,8 +239,7 @@ wire::HttpResponse Api::Operate(const wire::HttpRequest& request, std::string_vi
 wire::HttpResponse Api::Resume(const wire::HttpRequest& request) {
   Result<bool> override_causes = ReadOverride(request.body);
   if (!override_causes) return ProblemOf(override_causes.error());
-  if (Result<void> resumed = agent_.account().Resume(*override_causes, agent_.clock().Now());
-      !resumed) {
+  if (Result<void> resumed = agent_.manager().Resume(agent_.id(), *override_causes); !resumed) {
     return ProblemOf(resumed.error(), 409);
   }
   agent_.Reconcile();

@@ -23,7 +23,7 @@ namespace mete::agent {
 class Api {
  public:
   // Both outlive it.
-  Api(Agent& agent, HoldBook& holds) : agent_(agent), holds_(holds) {}
+  Api(Agent& agent, HoldOwners& holds) : agent_(agent), holds_(holds) {}
 
   void SetLeader(pid_t pid) { leader_ = pid; }
 
@@ -56,7 +56,7 @@ class Api {
   void Remember(const Key& key, std::uint64_t result = 0);
 
   Agent& agent_;
-  HoldBook& holds_;
+  HoldOwners& holds_;
   KeyBook keys_;
   std::optional<pid_t> leader_;
 };

@@ -41,7 +41,7 @@ class ApiTest : public testing::Test {
   std::string Quota(std::string_view rest = {}) {
     return "/v1/quotas/agent/" + agent->id() + std::string(rest);
   }
-  std::int64_t Used() { return agent->account().usage()[0].used; }
+  std::int64_t Used() { return agent.Usage().used; }
 
   static std::string Member(const HttpResponse& response, std::string_view name) {
     const auto json = wire::ParseJson(response.body);
@@ -55,7 +55,7 @@ class ApiTest : public testing::Test {
 
   TestAgent agent;
   std::unique_ptr<Loop> loop;
-  HoldBook holds;
+  HoldOwners holds;
   Api api;
 };
 
@@ -97,7 +97,6 @@ TEST_F(ApiTest, TheSameKeyCountsOnce) {
   EXPECT_EQ(Code(other), "E2071");
   EXPECT_EQ(Used(), 5);
   agent.clock.Advance(KeyBook::kKept);
-  agent->account().Advance(agent.clock.Now());
   EXPECT_EQ(Member(Agent("POST", "/v1/self/usage", R"({"tokens": 5})", "k"), "replayed"), "false");
   EXPECT_EQ(Agent("POST", "/v1/self/usage", R"({"tokens": 1})", std::string(256, 'k')).status, 422);
 }
@@ -107,7 +106,7 @@ TEST_F(ApiTest, WhatMeteMeasuresIsNotCharged) {
       Agent("POST", "/v1/self/usage", R"({"cpu_seconds": 100, "memory_mb": 5})");
   EXPECT_EQ(response.status, 200);
   EXPECT_NE(response.body.find(R"("not_charged":["cpu_seconds","memory_mb"])"), std::string::npos);
-  EXPECT_EQ(agent->account().lifetime(Resource::kCpu), 0);
+  EXPECT_EQ(agent->totals().cpu_ns, 0);
 }
 
 TEST_F(ApiTest, HoldsAreGivenSettledAndReleased) {
@@ -142,7 +141,7 @@ TEST_F(ApiTest, AHoldWithAKeyIsGivenOnce) {
   const HttpResponse again = Agent("POST", "/v1/self/holds", R"({"tokens": 600})", "h");
   EXPECT_EQ(again.status, 201);
   EXPECT_EQ(Member(again, "hold_id"), Member(first, "hold_id"));
-  EXPECT_EQ(holds.size(), 1u);
+  EXPECT_EQ(agent.Usage().held, 600);
   Agent("DELETE", "/v1/holds/" + Member(first, "hold_id"));
   EXPECT_EQ(Agent("POST", "/v1/self/holds", R"({"tokens": 600})", "h").status, 404);
 }
@@ -165,7 +164,7 @@ TEST_F(ApiTest, AnAgentReadsItselfAndChangesNothing) {
     EXPECT_EQ(response.status, 403) << row.method << " " << row.target;
     EXPECT_EQ(Code(response), "E2078") << row.method << " " << row.target;
   }
-  EXPECT_EQ(agent->account().usage()[0].limit.amount, 1000);
+  EXPECT_EQ(agent.Usage().limit.amount, 1000);
 }
 
 TEST_F(ApiTest, UnknownPathsAndMethodsAreToldApart) {

@@ -71,13 +71,13 @@ std::string LiveLine(const Agent& agent, double cores) {
   const auto& memory = agent.config().limits[LimitKind::kMemory];
   if (memory && memory->amount != kUnlimited) line += " of " + FormatBytes(memory->amount);
   bool tokens_told = false;
-  for (const LimitUsage& usage : agent.account().usage()) {
+  for (const LimitUsage& usage : agent.quota().windows) {
     if (InfoOf(usage.kind).resource != Resource::kTokens) continue;
-    if (usage.limit.amount == kUnlimited || tokens_told) continue;
+    if (tokens_told) continue;
     line += fmt::format("  tokens {} of {}", usage.used, usage.limit.amount);
     tokens_told = true;
   }
-  const std::int64_t tokens = agent.account().lifetime(Resource::kTokens);
+  const std::int64_t tokens = agent.totals().tokens_consumed;
   if (!tokens_told && tokens > 0) line += fmt::format("  tokens {}", tokens);
   return line;
 }

@@ -9,7 +9,7 @@
 
 #include "mete/clock.h"
 #include "mete/quota.h"
-#include "quota/account.h"
+#include "mete/quota_event.h"
 
 namespace mete::agent {
 
@@ -28,7 +28,7 @@ struct Violation {
 
 class History {
  public:
-  // Files the account's events; the warnings among them become notices. What the account only asks
+  // Files the events of the quota; the warnings among them become notices. What policies only ask
   // for (suspending, ending) is told by whoever does it.
   void Add(const std::vector<Event>& events);
 

@@ -3,42 +3,41 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 
-#include <cerrno>
-#include <cstring>
 #include <string>
-#include <vector>
+#include <utility>
 
 namespace mete::agent {
 
-HoldBook::~HoldBook() {
+HoldOwners::~HoldOwners() {
   for (const auto& [pid, owner] : owners_) loop_.Remove(owner.pidfd.get());
 }
 
-Result<HoldBook::Grant> HoldBook::Reserve(const Amounts& amounts, std::optional<Duration> ttl,
-                                          const Peer& peer) {
+Result<HoldOwners::Grant> HoldOwners::Reserve(const Amounts& amounts, std::optional<Duration> ttl,
+                                              const Peer& peer) {
   if (ttl.value_or(kUsualTtl) > kLongestTtl) {
     return Fail(ErrorCode::kInvalidArgument, "ttl_seconds: allowed: at most 86400");
   }
+  if (holds_.size() >= kMostHolds) ForgetExpired();
   if (holds_.size() >= kMostHolds) {
     return Fail(ErrorCode::kLimitExceeded,
                 "too many holds are open, allowed: " + std::to_string(kMostHolds));
   }
   Result<Owner*> owner = OwnerOf(peer);
   if (!owner) return std::unexpected(owner.error());
-  const Time now = agent_.clock().Now();
-  Result<Account::HoldId> id = agent_.account().Reserve(amounts, now);
-  if (!id) {
+  const Duration lives = ttl.value_or(kUsualTtl);
+  Result<Reservation> reserved =
+      agent_.manager().Reserve(agent_.id(), amounts, ReserveOptions{.ttl = lives});
+  if (!reserved) {
     if ((*owner)->holds.empty()) OwnerEnded(peer.pid);
-    return std::unexpected(id.error());
+    return std::unexpected(reserved.error());
   }
-  const Time expires = now + ttl.value_or(kUsualTtl);
-  holds_[*id] = Hold{peer.pid, amounts, expires};
-  by_expiry_.emplace(expires, *id);
-  (*owner)->holds.insert(*id);
-  return Grant{*id, expires};
+  const Grant grant{reserved->Detach(), agent_.clock().Now() + lives};
+  holds_[grant.id] = Hold{peer.pid, grant.expires};
+  (*owner)->holds.insert(grant.id);
+  return grant;
 }
 
-Result<HoldBook::Owner*> HoldBook::OwnerOf(const Peer& peer) {
+Result<HoldOwners::Owner*> HoldOwners::OwnerOf(const Peer& peer) {
   auto known = owners_.find(peer.pid);
   if (known != owners_.end()) {
     if (IsAlive(known->second.pidfd)) return &known->second;
@@ -57,68 +56,51 @@ Result<HoldBook::Owner*> HoldBook::OwnerOf(const Peer& peer) {
   return &(owners_[pid] = std::move(owner));
 }
 
-void HoldBook::OwnerEnded(pid_t pid) {
+void HoldOwners::OwnerEnded(pid_t pid) {
   auto node = owners_.extract(pid);
   if (node.empty()) return;
   loop_.Remove(node.mapped().pidfd.get());
-  for (Account::HoldId id : node.mapped().holds) GiveUp(id);
+  for (const HoldId id : node.mapped().holds) {
+    agent_.manager().Abandon(id);
+    holds_.erase(id);
+  }
 }
 
-Result<Receipt> HoldBook::Settle(Account::HoldId id, const Amounts& actual) {
-  Result<Receipt> receipt = agent_.account().Settle(id, actual, agent_.clock().Now());
-  if (receipt) Forget(id);
-  return receipt;
+Result<Settlement> HoldOwners::Settle(HoldId id, const Amounts& actual) {
+  Result<Settlement> settlement = agent_.manager().Settle(id, actual);
+  if (settlement) Forget(id);
+  return settlement;
 }
 
-Result<void> HoldBook::Release(Account::HoldId id) {
-  Result<void> released = agent_.account().Release(id, agent_.clock().Now());
+Result<void> HoldOwners::Release(HoldId id) {
+  Result<void> released = agent_.manager().Release(id);
   if (released) Forget(id);
   return released;
 }
 
-std::optional<Time> HoldBook::ExpiryOf(Account::HoldId id) const {
+std::optional<Time> HoldOwners::ExpiryOf(HoldId id) const {
   auto hold = holds_.find(id);
-  if (hold == holds_.end()) return std::nullopt;
+  if (hold == holds_.end() || hold->second.expires <= agent_.clock().Now()) return std::nullopt;
   return hold->second.expires;
 }
 
-void HoldBook::Forget(Account::HoldId id) {
+void HoldOwners::Forget(HoldId id) {
   auto node = holds_.extract(id);
   if (node.empty()) return;
-  by_expiry_.erase({node.mapped().expires, id});
   auto owner = owners_.find(node.mapped().owner);
   if (owner == owners_.end()) return;
   owner->second.holds.erase(id);
   if (owner->second.holds.empty()) OwnerEnded(owner->first);
 }
 
-void HoldBook::GiveUp(Account::HoldId id) {
-  auto hold = holds_.find(id);
-  if (hold == holds_.end()) return;
-  const std::optional<std::int64_t> cost = hold->second.amounts[Resource::kCost];
-  if (cost) {
-    Amounts spent = hold->second.amounts;
-    for (std::optional<std::int64_t>& amount : spent.by_resource) {
-      if (amount) amount = 0;
-    }
-    spent[Resource::kCost] = cost;
-    [[maybe_unused]] Result<Receipt> settled = Settle(id, spent);
-  } else {
-    [[maybe_unused]] Result<void> released = Release(id);
-  }
-  Forget(id);
-}
-
-void HoldBook::Expire() {
+// The manager has ended them, or does so at its next deadline.
+void HoldOwners::ForgetExpired() {
   const Time now = agent_.clock().Now();
-  while (!by_expiry_.empty() && by_expiry_.begin()->first <= now) {
-    GiveUp(by_expiry_.begin()->second);
+  for (auto hold = holds_.begin(); hold != holds_.end();) {
+    const auto [id, expires] = std::pair(hold->first, hold->second.expires);
+    ++hold;
+    if (expires <= now) Forget(id);
   }
-}
-
-std::optional<Time> HoldBook::NextDeadline() const {
-  if (by_expiry_.empty()) return std::nullopt;
-  return by_expiry_.begin()->first;
 }
 
 }  // namespace mete::agent

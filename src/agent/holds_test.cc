@@ -14,11 +14,7 @@ namespace {
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-Amounts Tokens(std::int64_t count) {
-  Amounts amounts;
-  amounts[Resource::kTokens] = count;
-  return amounts;
-}
+Amounts Tokens(std::int64_t count) { return Amounts().Set(Resource::kTokens, count); }
 
 // A child that lives until told, as a peer.
 class Owner {
@@ -60,13 +56,13 @@ class HoldsTest : public testing::Test {
         loop(*Loop::Create()),
         holds(*loop, *agent) {}
 
-  std::int64_t Held() { return agent->account().usage()[0].held; }
-  std::int64_t Used() { return agent->account().usage()[0].used; }
+  std::int64_t Held() { return agent.Usage().held; }
+  std::int64_t Used() { return agent.Usage().used; }
   void Look() { ASSERT_TRUE(loop->RunOnce(Time())); }
 
   TestAgent agent;
   std::unique_ptr<Loop> loop;
-  HoldBook holds;
+  HoldOwners holds;
 };
 
 TEST_F(HoldsTest, CountUntilTheyAreSettledOrReleased) {
@@ -84,9 +80,8 @@ TEST_F(HoldsTest, CountUntilTheyAreSettledOrReleased) {
   EXPECT_EQ(Used(), 100);
   ASSERT_TRUE(holds.Release(second->id));
   EXPECT_EQ(Held(), 0);
-  EXPECT_EQ(holds.size(), 0u);
   // A second settle answers the first receipt and counts nothing.
-  EXPECT_EQ(holds.Settle(first->id, Tokens(100))->recorded[Resource::kTokens], 100);
+  EXPECT_EQ(holds.Settle(first->id, Tokens(100))->used.Get(Resource::kTokens), 100);
   EXPECT_EQ(Used(), 100);
   EXPECT_FALSE(holds.Release(second->id));
   EXPECT_FALSE(holds.ExpiryOf(second->id));
@@ -109,38 +104,40 @@ TEST_F(HoldsTest, AreReleasedWhenTheirOwnerEnds) {
 
 TEST_F(HoldsTest, OfMoneyAreChargedInFullWhenTheirOwnerEnds) {
   Owner owner;
-  Amounts amounts = Tokens(100);
-  amounts[Resource::kCost] = 2'000'000'000;
-  ASSERT_TRUE(holds.Reserve(amounts, std::nullopt, owner.peer()));
+  ASSERT_TRUE(
+      holds.Reserve(Tokens(100).Set(Resource::kCost, 2'000'000'000), std::nullopt, owner.peer()));
   owner.End();
   Look();
-  EXPECT_EQ(agent->account().lifetime(Resource::kCost), 2'000'000'000);
+  EXPECT_EQ(agent->totals().cost_nano, 2'000'000'000);
   EXPECT_EQ(Used(), 0);
   EXPECT_EQ(Held(), 0);
-  EXPECT_EQ(holds.size(), 0u);
 }
 
 TEST_F(HoldsTest, EndWithTheirTime) {
   Owner owner;
-  ASSERT_TRUE(holds.Reserve(Tokens(1), seconds(5), owner.peer()));
-  ASSERT_TRUE(holds.Reserve(Tokens(2), seconds(3), owner.peer()));
-  EXPECT_EQ(holds.NextDeadline(), agent.clock.Now() + seconds(3));
-  agent.clock.Advance(seconds(3) - Duration(1));
-  holds.Expire();
+  const auto longer = holds.Reserve(Tokens(1), seconds(5), owner.peer());
+  const auto shorter = holds.Reserve(Tokens(2), seconds(3), owner.peer());
+  ASSERT_TRUE(longer && shorter);
+  EXPECT_EQ(agent->NextDeadline(), agent.clock.Now() + seconds(3));
+  agent.Advance(seconds(3) - Duration(1));
   EXPECT_EQ(Held(), 3);
-  agent.clock.Advance(Duration(1));
-  holds.Expire();
+  EXPECT_TRUE(holds.ExpiryOf(shorter->id));
+  agent.Advance(Duration(1));
   EXPECT_EQ(Held(), 1);
-  agent.clock.Advance(seconds(2));
-  holds.Expire();
+  EXPECT_FALSE(holds.ExpiryOf(shorter->id));
+  EXPECT_FALSE(holds.Settle(shorter->id, Tokens(2)));
+  agent.Advance(seconds(2));
   EXPECT_EQ(Held(), 0);
-  EXPECT_FALSE(holds.NextDeadline());
+  // The end of their owner finds nothing left to give up.
+  owner.End();
+  Look();
+  EXPECT_EQ(Used(), 0);
 }
 
 TEST_F(HoldsTest, NeedALivingOwnerAndABoundedTime) {
   Owner owner;
-  EXPECT_FALSE(holds.Reserve(Tokens(1), HoldBook::kLongestTtl + Duration(1), owner.peer()));
-  EXPECT_TRUE(holds.Reserve(Tokens(1), HoldBook::kLongestTtl, owner.peer()));
+  EXPECT_FALSE(holds.Reserve(Tokens(1), HoldOwners::kLongestTtl + Duration(1), owner.peer()));
+  EXPECT_TRUE(holds.Reserve(Tokens(1), HoldOwners::kLongestTtl, owner.peer()));
   EXPECT_FALSE(holds.Reserve(Tokens(1), std::nullopt, Peer{}));
   owner.End();
   Look();
@@ -152,15 +149,18 @@ TEST_F(HoldsTest, NeedALivingOwnerAndABoundedTime) {
 
 TEST_F(HoldsTest, AreBoundedInNumber) {
   Owner owner;
-  for (std::size_t i = 0; i < HoldBook::kMostHolds; ++i) {
+  for (std::size_t i = 0; i < HoldOwners::kMostHolds; ++i) {
     ASSERT_TRUE(holds.Reserve(Tokens(0), std::nullopt, owner.peer())) << i;
   }
   const auto refused = holds.Reserve(Tokens(0), std::nullopt, owner.peer());
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kLimitExceeded);
+  // Those whose time is over make room.
+  agent.Advance(HoldOwners::kUsualTtl);
+  EXPECT_TRUE(holds.Reserve(Tokens(1), std::nullopt, owner.peer()));
   owner.End();
   Look();
-  EXPECT_EQ(holds.size(), 0u);
+  EXPECT_EQ(Held(), 0);
 }
 
 TEST_F(HoldsTest, OfANumberThatCameRoundBelongToTheNewProcess) {

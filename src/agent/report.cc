@@ -68,7 +68,7 @@ Outcome OutcomeOf(const std::optional<EndCause>& ended, const std::optional<Lead
 
 RunReport MakeReport(const Agent& agent, const Capabilities& host,
                      const std::vector<std::string>& command, Outcome outcome) {
-  const Account& account = agent.account();
+  const ResourceUsage totals = agent.totals();
   RunReport report;
   report.agent = agent.id();
   report.command = command;
@@ -77,15 +77,15 @@ RunReport MakeReport(const Agent& agent, const Capabilities& host,
   report.wall = agent.clock().Now() - agent.started();
   report.cpu_ns = agent.sample().cpu_ns;
   report.memory_peak_bytes = agent.sample().memory_peak_bytes;
-  report.tokens = account.lifetime(Resource::kTokens);
-  report.requests = account.lifetime(Resource::kRequests);
-  report.cost_nano = account.lifetime(Resource::kCost);
+  report.tokens = totals.tokens_consumed;
+  report.requests = totals.requests;
+  report.cost_nano = totals.cost_nano;
   report.violations = agent.history().violations();
   report.violations_dropped = agent.history().dropped();
   report.outcome = std::move(outcome);
 
   const AgentConfig& config = agent.config();
-  const std::vector<LimitUsage> usages = account.usage();
+  const ResourceQuota quota = agent.quota();
   for (std::size_t i = 0; i < kLimitKindCount; ++i) {
     const std::optional<Limit>& limit = config.limits.entries[i];
     if (!limit || limit->amount == kUnlimited) continue;
@@ -94,7 +94,7 @@ RunReport MakeReport(const Agent& agent, const Capabilities& host,
     const Policy& policy = config.policies[static_cast<std::size_t>(info.resource)];
     LimitLine line{info.name, limit->text, std::nullopt, kind, GradeOf(kind, policy, host)};
     if (kind == LimitKind::kMemory) line.used = report.memory_peak_bytes;
-    for (const LimitUsage& usage : usages) {
+    for (const LimitUsage& usage : quota.windows) {
       if (usage.kind == kind && kind != LimitKind::kMemory) line.used = usage.used;
     }
     report.limits.push_back(std::move(line));

@@ -46,7 +46,6 @@ Result<UsageMessage> ReadUsage(std::string_view body, bool with_ttl) {
   Result<Json> json = ReadObject(body);
   if (!json) return std::unexpected(json.error());
   UsageMessage message;
-  bool any = false;
   for (const auto& [name, value] : *json->AsObject()) {
     if (with_ttl && name == "ttl_seconds") {
       Result<std::int64_t> nano = wire::JsonNano(value, name);
@@ -64,14 +63,10 @@ Result<UsageMessage> ReadUsage(std::string_view body, bool with_ttl) {
     }
     Result<std::int64_t> amount = ReadAmount(*field, value);
     if (!amount) return std::unexpected(amount.error());
-    any = true;
-    if (field->measured) {
-      message.not_charged.emplace_back(field->name);
-    } else {
-      message.amounts[field->resource] = *amount;
-    }
+    message.amounts.Set(field->resource, *amount);
   }
-  if (!any) return Refuse("names no amount, allowed: at least one, like {\"tokens\": 1500}");
+  if (message.amounts.named().empty())
+    return Refuse("names no amount, allowed: at least one, like {\"tokens\": 1500}");
   return message;
 }
 

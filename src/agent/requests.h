@@ -4,19 +4,17 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "mete/error.h"
 #include "mete/quota.h"
-#include "quota/account.h"
+#include "mete/usage.h"
 
 namespace mete::agent {
 
 // What a report, a hold or a settlement names.
 struct UsageMessage {
-  Amounts amounts;                       // what is to be counted
-  std::vector<std::string> not_charged;  // fields that mete measures itself (rule 15)
-  std::optional<Duration> ttl;           // holds only
+  Amounts amounts;
+  std::optional<Duration> ttl;  // holds only
 };
 
 // E2071 for anything that is not an object of known fields with good amounts, and for one that

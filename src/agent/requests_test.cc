@@ -11,24 +11,25 @@ TEST(ReadUsage, TakesEveryField) {
           "cpu_seconds": 1.5, "memory_mb": 12})",
       false);
   ASSERT_TRUE(message) << message.error().message;
-  EXPECT_EQ(message->amounts[Resource::kTokens], 1500);
-  EXPECT_EQ(message->amounts[Resource::kRequests], 2);
-  EXPECT_EQ(message->amounts[Resource::kCost], 250'000'000);
-  EXPECT_EQ(message->amounts[Resource::kGpuMemory], 3 << 19);
-  // Measured from outside, so not charged (rule 15).
-  EXPECT_FALSE(message->amounts[Resource::kCpu]);
-  EXPECT_FALSE(message->amounts[Resource::kMemory]);
-  EXPECT_EQ(message->not_charged, (std::vector<std::string>{"cpu_seconds", "memory_mb"}));
+  EXPECT_EQ(message->amounts, Amounts()
+                                  .Set(Resource::kTokens, 1500)
+                                  .Set(Resource::kRequests, 2)
+                                  .Set(Resource::kCost, 250'000'000)
+                                  .Set(Resource::kGpuMemory, 3 << 19)
+                                  .Set(Resource::kCpu, 1'500'000'000)
+                                  .Set(Resource::kMemory, 12 << 20));
   EXPECT_FALSE(message->ttl);
 }
 
 TEST(ReadUsage, TakesTheEdges) {
-  EXPECT_EQ(ReadUsage(R"({"tokens": 0})", false)->amounts[Resource::kTokens], 0);
-  EXPECT_EQ(ReadUsage(R"({"tokens": 9223372036854775807})", false)->amounts[Resource::kTokens],
+  const Amounts nothing = ReadUsage(R"({"tokens": 0})", false)->amounts;
+  EXPECT_TRUE(nothing.Has(Resource::kTokens));
+  EXPECT_EQ(nothing.Get(Resource::kTokens), 0);
+  EXPECT_EQ(ReadUsage(R"({"tokens": 9223372036854775807})", false)->amounts.Get(Resource::kTokens),
             9223372036854775807);
   // A byte in MiB has 20 decimal places; nine of them, rounded up, give the byte back.
-  EXPECT_EQ(ReadUsage(R"({"gpu_memory_mb": 0.000000953})", false)->amounts[Resource::kGpuMemory],
-            1);
+  EXPECT_EQ(
+      ReadUsage(R"({"gpu_memory_mb": 0.000000953})", false)->amounts.Get(Resource::kGpuMemory), 1);
 }
 
 TEST(ReadUsage, RefusesWholeWhatIsBad) {

@@ -71,10 +71,7 @@ void WriteWindows(JsonWriter& json, std::string_view name, const std::vector<Lim
     WriteAmount(json, "amount", info, usage.limit.amount);
     WriteAmount(json, "used", info, usage.used);
     WriteAmount(json, "held", info, usage.held);
-    const bool unlimited = usage.limit.amount == kUnlimited;
-    const std::int64_t taken = usage.used + std::min(usage.held, kUnlimited - usage.used);
-    const std::int64_t left = taken >= usage.limit.amount ? 0 : usage.limit.amount - taken;
-    WriteAmount(json, "remaining", info, unlimited ? kUnlimited : left);
+    WriteAmount(json, "remaining", info, usage.remaining());
     json.FieldBool("violated", usage.violated);
     if (usage.reset_at) {
       json.Field("reset_at", TimeText(*usage.reset_at, clock));
@@ -89,35 +86,35 @@ void WriteWindows(JsonWriter& json, std::string_view name, const std::vector<Lim
 void WriteAmounts(JsonWriter& json, std::string_view name, const Amounts& amounts) {
   json.Key(name).BeginObject();
   for (const UsageField& field : kUsageFields) {
-    const std::optional<std::int64_t>& amount = amounts[field.resource];
-    if (!amount || field.measured) continue;
+    if (!amounts.Has(field.resource)) continue;
+    const std::int64_t amount = amounts.Get(field.resource);
     switch (field.form) {
-      case AmountForm::kWhole: json.Field(field.name, *amount); break;
-      case AmountForm::kNano: json.FieldNano(field.name, *amount); break;
-      case AmountForm::kMebi: json.FieldNano(field.name, MebiNano(*amount)); break;
+      case AmountForm::kWhole: json.Field(field.name, amount); break;
+      case AmountForm::kNano: json.FieldNano(field.name, amount); break;
+      case AmountForm::kMebi: json.FieldNano(field.name, MebiNano(amount)); break;
     }
   }
   json.EndObject();
 }
 
-// Used in the main window where there is one, else since the start.
-std::int64_t UsedOf(const std::vector<LimitUsage>& usages, const Account& account, LimitKind main) {
-  for (const LimitUsage& usage : usages) {
+// Used in the main window where a limit looks at it, else since the start.
+std::int64_t UsedOf(const ResourceQuota& quota, LimitKind main, std::int64_t total) {
+  for (const LimitUsage& usage : quota.windows) {
     if (usage.kind == main) return usage.used;
   }
-  return account.lifetime(InfoOf(main).resource);
+  return total;
 }
 
 void WriteQuota(JsonWriter& json, const Agent& agent, std::optional<pid_t> pid) {
-  const Account& account = agent.account();
-  const std::vector<LimitUsage> usages = account.usage();
+  const ResourceQuota quota = agent.quota();
+  const ResourceUsage totals = agent.totals();
   json.BeginObject().Field("scope", "agent").Field("target_id", agent.id());
   json.Field("state", NameOf(agent.state()));
   json.Key("causes").BeginArray();
-  for (const Cause& cause : account.causes()) {
-    json.String(cause ? InfoOf(*cause).name : "operator");
+  for (const Cause& cause : quota.causes) {
+    json.String(cause.limit ? InfoOf(*cause.limit).name : "operator");
   }
-  json.EndArray().FieldBool("is_throttled", account.wants().throttle);
+  json.EndArray().FieldBool("is_throttled", quota.throttled);
   if (pid) json.Field("pid", std::int64_t{*pid});
   json.Key("limits").BeginObject();
   for (const std::optional<Limit>& limit : agent.config().limits.entries) {
@@ -126,16 +123,16 @@ void WriteQuota(JsonWriter& json, const Agent& agent, std::optional<pid_t> pid) 
     json.Field(InfoOf(kind).name, limit->text);
   }
   json.EndObject().Key("usage").BeginObject();
-  json.FieldNano("cpu_seconds", UsedOf(usages, account, LimitKind::kCpuSecondsPerHour));
+  json.FieldNano("cpu_seconds", UsedOf(quota, LimitKind::kCpuSecondsPerHour, totals.cpu_ns));
   json.FieldNano("memory_mb", MebiNano(agent.sample().memory_bytes));
   json.FieldNano("memory_peak_mb", MebiNano(agent.sample().memory_peak_bytes));
-  json.Field("tokens_consumed", UsedOf(usages, account, LimitKind::kTokensPerHour));
-  json.Field("requests", account.lifetime(Resource::kRequests));
-  json.FieldNano("cost", account.lifetime(Resource::kCost));
+  json.Field("tokens_consumed", UsedOf(quota, LimitKind::kTokensPerHour, totals.tokens_consumed));
+  json.Field("requests", totals.requests);
+  json.FieldNano("cost", totals.cost_nano);
   json.EndObject();
-  WriteWindows(json, "windows", usages, agent.clock());
+  WriteWindows(json, "windows", quota.windows, agent.clock());
   std::optional<Time> reset_at;
-  for (const LimitUsage& usage : usages) {
+  for (const LimitUsage& usage : quota.windows) {
     if (usage.reset_at && InfoOf(usage.kind).window == std::chrono::hours(1)) {
       reset_at = usage.reset_at;
     }
@@ -187,34 +184,39 @@ std::string QuotaListJson(const Agent& agent, std::optional<pid_t> pid) {
 }
 
 std::string TotalsJson(const Agent& agent) {
-  const Account& account = agent.account();
+  const ResourceUsage totals = agent.totals();
   JsonWriter json;
-  json.BeginObject().FieldNano("cpu_seconds", account.lifetime(Resource::kCpu));
+  json.BeginObject().FieldNano("cpu_seconds", totals.cpu_ns);
   json.FieldNano("memory_mb", MebiNano(agent.sample().memory_bytes));
   json.FieldNano("memory_peak_mb", MebiNano(agent.sample().memory_peak_bytes));
-  json.Field("tokens_consumed", account.lifetime(Resource::kTokens));
-  json.Field("requests", account.lifetime(Resource::kRequests));
-  return json.FieldNano("cost", account.lifetime(Resource::kCost)).EndObject().Take();
+  json.Field("tokens_consumed", totals.tokens_consumed).Field("requests", totals.requests);
+  return json.FieldNano("cost", totals.cost_nano).EndObject().Take();
 }
 
-std::string ReceiptJson(const Receipt& receipt, const UsageMessage& message, bool replayed,
+std::string ReceiptJson(const Settlement& settlement, const ResourceQuota& quota, bool replayed,
                         const Clock& clock) {
+  const Receipt& receipt = settlement.receipt;
   JsonWriter json;
   json.BeginObject();
-  WriteAmounts(json, "recorded", receipt.recorded);
-  if (std::ranges::any_of(receipt.above_hold.by_resource,
-                          [](const auto& amount) { return amount.has_value(); })) {
-    WriteAmounts(json, "above_hold", receipt.above_hold);
+  WriteAmounts(json, "recorded", settlement.used);
+  if (!settlement.above_hold.named().empty()) {
+    WriteAmounts(json, "above_hold", settlement.above_hold);
   }
   json.Key("not_charged").BeginArray();
-  for (const std::string& name : message.not_charged) json.String(name);
+  for (const UsageField& field : kUsageFields) {
+    if (receipt.measured.Has(field.resource)) json.String(field.name);
+  }
   json.EndArray().FieldBool("replayed", replayed);
   json.FieldBool("suspended", receipt.suspended).FieldBool("throttled", receipt.throttled);
   json.FieldBool("action_pending", receipt.action_pending);
   if (receipt.retry_after > Duration::zero()) {
     json.FieldNano("retry_after_seconds", receipt.retry_after.count());
   }
-  WriteWindows(json, "limits", receipt.limits, clock);
+  std::vector<LimitUsage> limits = quota.windows;
+  std::erase_if(limits, [&](const LimitUsage& usage) {
+    return !receipt.recorded.Has(InfoOf(usage.kind).resource);
+  });
+  WriteWindows(json, "limits", limits, clock);
   return json.EndObject().Take();
 }
 

@@ -6,9 +6,8 @@
 #include <string>
 
 #include "agent/agent.h"
-#include "agent/requests.h"
 #include "mete/error.h"
-#include "quota/account.h"
+#include "mete/resource_manager.h"
 #include "wire/http.h"
 
 namespace mete::agent {
@@ -20,7 +19,9 @@ wire::HttpResponse JsonResponse(int status, std::string body);
 std::string QuotaJson(const Agent& agent, std::optional<pid_t> pid);
 std::string QuotaListJson(const Agent& agent, std::optional<pid_t> pid);
 std::string TotalsJson(const Agent& agent);
-std::string ReceiptJson(const Receipt& receipt, const UsageMessage& message, bool replayed,
+// What a settlement answers, or a report, which is one that nothing was reserved for. `quota`: as
+// it is afterwards.
+std::string ReceiptJson(const Settlement& settlement, const ResourceQuota& quota, bool replayed,
                         const Clock& clock);
 std::string HoldJson(std::uint64_t id, Time expires, const Clock& clock);
 

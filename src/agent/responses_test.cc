@@ -123,7 +123,7 @@ TEST(QuotaJson, OfAnAgentWithoutLimitsIsWhole) {
 
 TEST(QuotaJson, NamesTheOperatorAsACause) {
   TestAgent agent(TestConfig());
-  agent->account().Suspend(agent.clock.Now());
+  ASSERT_TRUE(agent->manager().Suspend(agent->id()));
   const Json quota = Parse(QuotaJson(*agent, std::nullopt));
   EXPECT_EQ(*quota.Find("causes")->AsArray()->front().AsString(), "operator");
 }
@@ -144,7 +144,7 @@ TEST(QuotaJson, OfALimitThatWasLiftedHasNone) {
 TEST(TotalsJson, AreLifetimeTotals) {
   TestAgent agent(TestConfig({{LimitKind::kTokensPerHour, "1000"}}));
   agent.Tokens(900);
-  agent->account().Reset(agent.clock.Now());
+  ASSERT_TRUE(agent->manager().ResetQuota(agent->id()));
   agent.Tokens(1);
   EXPECT_EQ(Text(Parse(TotalsJson(*agent)), "tokens_consumed"), "901");
   EXPECT_EQ(Text(*Parse(QuotaJson(*agent, std::nullopt)).Find("usage"), "tokens_consumed"), "1");
@@ -152,15 +152,14 @@ TEST(TotalsJson, AreLifetimeTotals) {
 
 TEST(ReceiptJson, TellsWhatWasRecordedAndWhatNot) {
   TestAgent agent(TestConfig({{LimitKind::kTokensPerHour, "1000"}}));
-  UsageMessage message;
-  message.amounts[Resource::kTokens] = 900;
-  message.amounts[Resource::kCost] = 250'000'000;
-  message.amounts[Resource::kGpuMemory] = 3 << 19;
-  message.not_charged = {"cpu_seconds"};
-  const auto receipt =
-      agent->account().Report(message.amounts, Source::kReported, agent.clock.Now());
+  Settlement settlement;
+  settlement.used.Set(Resource::kTokens, 900)
+      .Set(Resource::kCost, 250'000'000)
+      .Set(Resource::kGpuMemory, 3 << 19);
+  const auto receipt = agent->Report(Amounts(settlement.used).Set(Resource::kCpu, 5));
   ASSERT_TRUE(receipt);
-  const Json json = Parse(ReceiptJson(*receipt, message, true, agent.clock));
+  settlement.receipt = *receipt;
+  const Json json = Parse(ReceiptJson(settlement, agent->quota(), true, agent.clock));
   EXPECT_EQ(Text(*json.Find("recorded"), "tokens"), "900");
   EXPECT_EQ(Text(*json.Find("recorded"), "cost"), "0.25");
   EXPECT_EQ(Text(*json.Find("recorded"), "gpu_memory_mb"), "1.5");
@@ -175,9 +174,9 @@ TEST(ReceiptJson, TellsWhatWasRecordedAndWhatNot) {
 
 TEST(ReceiptJson, TellsWhatWasAboveTheHold) {
   VirtualClock clock;
-  Receipt receipt;
-  receipt.above_hold[Resource::kTokens] = 5;
-  const Json json = Parse(ReceiptJson(receipt, {}, false, clock));
+  Settlement settlement;
+  settlement.above_hold.Set(Resource::kTokens, 5);
+  const Json json = Parse(ReceiptJson(settlement, {}, false, clock));
   EXPECT_EQ(Text(*json.Find("above_hold"), "tokens"), "5");
 }
 

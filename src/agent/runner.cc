@@ -113,7 +113,7 @@ class Runner {
   std::unique_ptr<Loop> loop_;
   Agent& agent_;
   Guardian& guardian_;
-  HoldBook holds_;
+  HoldOwners holds_;
   Api api_;
   Console console_;
   std::unique_ptr<SocketServer> agent_server_, operator_server_;
@@ -170,7 +170,6 @@ Result<void> Runner::Run(const Paths& paths, const SignalMasks& masks,
   drawn_at_ = agent_.started();
   while (leader_ > 0 && !leader_end_) {
     agent_.Reconcile();
-    holds_.Expire();
     agent_server_->Tend();
     operator_server_->Tend();
     PrintNotices();
@@ -183,8 +182,7 @@ Result<void> Runner::Run(const Paths& paths, const SignalMasks& masks,
 
 std::optional<Time> Runner::NextDeadline() const {
   std::optional<Time> next = agent_.NextDeadline();
-  for (std::optional<Time> at :
-       {holds_.NextDeadline(), agent_server_->NextDeadline(), operator_server_->NextDeadline()}) {
+  for (std::optional<Time> at : {agent_server_->NextDeadline(), operator_server_->NextDeadline()}) {
     if (at && (!next || *at < *next)) next = at;
   }
   if (console_.live()) {

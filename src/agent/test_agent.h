@@ -45,11 +45,12 @@ class TestAgent {
 
   // A report of tokens, and what the loop does next.
   void Tokens(std::int64_t count) {
-    Amounts amounts;
-    amounts[Resource::kTokens] = count;
-    EXPECT_TRUE(agent->account().Report(amounts, Source::kReported, clock.Now()));
+    EXPECT_TRUE(agent->Report(Amounts().Set(Resource::kTokens, count)));
     agent->Reconcile();
   }
+
+  // The limit that the test set, the first in their order.
+  LimitUsage Usage() { return agent->quota().windows.at(0); }
 
   void Advance(Duration by) {
     clock.Advance(by);

@@ -15,16 +15,15 @@ struct UsageField {
   std::string_view name;
   Resource resource;
   AmountForm form;
-  bool measured;  // by mete itself, so that a report of it is not charged (rule 15)
 };
 
 inline constexpr std::array<UsageField, 6> kUsageFields = {{
-    {"tokens", Resource::kTokens, AmountForm::kWhole, false},
-    {"requests", Resource::kRequests, AmountForm::kWhole, false},
-    {"cost", Resource::kCost, AmountForm::kNano, false},
-    {"cpu_seconds", Resource::kCpu, AmountForm::kNano, true},
-    {"memory_mb", Resource::kMemory, AmountForm::kMebi, true},
-    {"gpu_memory_mb", Resource::kGpuMemory, AmountForm::kMebi, false},
+    {"tokens", Resource::kTokens, AmountForm::kWhole},
+    {"requests", Resource::kRequests, AmountForm::kWhole},
+    {"cost", Resource::kCost, AmountForm::kNano},
+    {"cpu_seconds", Resource::kCpu, AmountForm::kNano},
+    {"memory_mb", Resource::kMemory, AmountForm::kMebi},
+    {"gpu_memory_mb", Resource::kGpuMemory, AmountForm::kMebi},
 }};
 
 }  // namespace mete::agent
