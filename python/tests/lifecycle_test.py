@@ -7,7 +7,7 @@ import unittest
 
 import mete
 import mete.sync
-from support import Lifecycle, kinds, run_program, running, until, wait_until
+from support import Lifecycle, kinds, native_threads, run_program, running, until, wait_until
 
 HARD = {"enforcement": {"tokens": "hard"}}
 LIMIT = mete.ResourceLimits(tokens_per_hour=10)
@@ -180,17 +180,12 @@ class Ends(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(len(lifecycle.calls), 3)
 
     async def test_initialize_starts_one_thread_however_often(self):
-        before = len(threading.enumerate()), native_threads()
+        before = native_threads()
         async with running() as manager:
             await manager.initialize()
             await manager.initialize()
-            self.assertEqual(native_threads() - before[1], 1)
-        self.assertEqual(native_threads(), before[1])
-
-
-def native_threads():
-    with open("/proc/self/status") as status:
-        return int(next(line.split()[1] for line in status if line.startswith("Threads:")))
+            self.assertEqual(native_threads() - before, 1)
+        self.assertEqual(native_threads(), before)
 
 
 class Loops(unittest.TestCase):

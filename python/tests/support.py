@@ -80,6 +80,11 @@ def kinds(events, target=None):
     return [event.kind.value for event in events if target in (None, event.target)]
 
 
+def native_threads():
+    with open("/proc/self/status") as status:
+        return int(next(line.split()[1] for line in status if line.startswith("Threads:")))
+
+
 def run_program(text, *arguments):
     """A program of its own; returns what subprocess.run does."""
     return subprocess.run([sys.executable, "-c", text, *arguments], capture_output=True, text=True,
