@@ -297,7 +297,15 @@ Result<void> ResourceManager::Attach(Target target, const Running& running) {
   ledger_->Begin(step);
   Record& account = step.leaf();
   account.flags &= ~(Record::kHasMeasured | Record::kCpuHeld | Record::kIsThrottled |
-                     Record::kIsSuspended | Record::kIsTerminated | Record::kOperatorTerminate);
+                     Record::kIsSuspended | Record::kIsTerminated);
+  // What ends here: an operator asked for the end of the one that ran before, and cores that the
+  // kernel holds are not counted.
+  if ((account.flags & Record::kOperatorTerminate) != 0) {
+    ledger_->EndCause(step, account, nullptr, QuotaAction::kTerminate);
+  }
+  if (Line* cpu = FindLine(account, LimitKind::kCpu); running.cpu_held && cpu && cpu->is_cause) {
+    ledger_->EndCause(step, account, cpu, cpu->action);
+  }
   account.flags |= Record::kRunning | (running.cpu_held ? Record::kCpuHeld : 0u) |
                    (running.measured.empty() ? 0u : Record::kHasMeasured);
   if (!running.measured.empty()) ExtraOf(account).measured = running.measured;

@@ -15,12 +15,13 @@ void Ledger::Schedule(Time at, Deadlines::Kind kind, std::uint64_t id) {
 // A rate that is over its limit ends its violation by draining; a deadline waits for that.
 void Ledger::ScheduleRate(const Step& step, Record& account) {
   Extra* const extra = account.extra.get();
-  if (extra == nullptr || !extra->rate || extra->rate_scheduled) return;
+  if (extra == nullptr || !extra->rate) return;
   if (extra->rate_used <= extra->rate->limit()) return;
   const Duration wait = extra->rate->TimeUntil(extra->rate->limit(), step.now);
-  if (wait >= Time::max() - step.now) return;
-  extra->rate_scheduled = true;
-  Schedule(step.now + wait, Deadlines::Kind::kRate,
+  // Of a limit that was raised, the earlier deadline is for an earlier violation.
+  if (wait >= Time::max() - step.now || step.now + wait >= extra->rate_due) return;
+  extra->rate_due = step.now + wait;
+  Schedule(extra->rate_due, Deadlines::Kind::kRate,
            DeadlineId(IndexIn(step, account), account.generation));
 }
 
@@ -31,7 +32,9 @@ void Ledger::Due(const Deadlines::Entry& due) {
   Begin(step);
   Record& account = step.leaf();
   switch (due.kind()) {
-    case Deadlines::Kind::kRate: account.extra->rate_scheduled = false; break;
+    case Deadlines::Kind::kRate:
+      if (account.extra->rate_due <= step.now) account.extra->rate_due = Time::max();
+      break;
     case Deadlines::Kind::kRetry: QueueIntent(account, index); break;
     default: break;
   }

@@ -139,7 +139,8 @@ void Ledger::EndCause(Step& step, Record& account, Line* line, QuotaAction actio
     line->is_cause = false;
     ForEachBelow(account, [&](Record& below, RecordIndex) { Unlift(below, own, line->kind); });
   } else {
-    account.flags &= ~std::uint32_t{Record::kOperatorSuspend};
+    account.flags &= ~std::uint32_t{action == QuotaAction::kSuspend ? Record::kOperatorSuspend
+                                                                    : Record::kOperatorTerminate};
   }
   KeepCauseFlags(account);
   for (const RecordIndex index : held) {

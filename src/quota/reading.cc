@@ -48,7 +48,9 @@ ResourceQuota Ledger::QuotaOf(const Step& step, Record& account) const {
   quota.policies = TermsOf(account).policies;
   quota.usage = WindowUsage(account);
   const Time end = ResetAt(account, LimitKind::kTokensPerHour, TermsOf(account));
-  quota.reset_at = clock.WallNow() + (end - step.now);
+  const WallTime wall = clock.WallNow();
+  const Duration left = end - step.now;
+  quota.reset_at = wall > WallTime::max() - left ? WallTime::max() : wall + left;
   ForEachLine(account, [&](const Line& line) {
     quota.windows.push_back(UsageOf(step, account, line));
     quota.limits[line.kind] = quota.windows.back().limit;

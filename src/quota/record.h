@@ -105,7 +105,7 @@ struct Extra {
   std::int64_t cost_main_base = 0;  // main window
   std::optional<RateLimit> rate;    // while there is a limit
   std::int64_t rate_used = 0;       // what has not drained yet, when it was last looked at
-  bool rate_scheduled = false;
+  Time rate_due = Time::max();      // of the deadline that waits for it to drain
 
   // Causes above this agent that an operator lifted for it, until they end.
   struct Lifted {
