@@ -134,6 +134,18 @@ TEST_F(ApiTest, HoldsAreGivenSettledAndReleased) {
   }
   const HttpResponse cpu = Agent("POST", "/v1/self/holds", R"({"cpu_seconds": 1})");
   EXPECT_EQ(cpu.status, 400);
+  EXPECT_NE(Member(cpu, "detail").find("cpu_seconds"), std::string::npos);
+}
+
+TEST_F(ApiTest, WhatMeteMeasuresIsNotChargedByASettlement) {
+  const std::string id = Member(Agent("POST", "/v1/self/holds", R"({"tokens": 10})"), "hold_id");
+  const HttpResponse settled =
+      Agent("POST", "/v1/holds/" + id + "/settle", R"({"tokens": 4, "cpu_seconds": 100})");
+  EXPECT_EQ(settled.status, 200);
+  EXPECT_NE(settled.body.find(R"("recorded":{"tokens":4})"), std::string::npos) << settled.body;
+  EXPECT_NE(settled.body.find(R"("not_charged":["cpu_seconds"])"), std::string::npos);
+  EXPECT_EQ(settled.body.find("above_hold"), std::string::npos);
+  EXPECT_EQ(agent->totals().cpu_ns, 0);
 }
 
 TEST_F(ApiTest, AHoldWithAKeyIsGivenOnce) {

@@ -77,6 +77,10 @@ std::int64_t UsedOf(const Record& record, LimitKind kind);
 inline std::int64_t HeldOf(const Record& record, Resource resource) {
   return record.extra ? record.extra->held[IndexOf(resource)] : 0;
 }
+// What is measured from outside, so that a report of it counts nothing (rule 15).
+inline ResourceSet MeasuredOf(const Record& record) {
+  return (record.flags & Record::kHasMeasured) != 0 ? record.extra->measured : ResourceSet();
+}
 // Whether anything is held against it here: not `cpu` where the kernel holds the rate.
 inline bool IsCompared(const Record& record, const Line& line) {
   return line.kind != LimitKind::kCpu || (record.flags & Record::kCpuHeld) == 0;

@@ -1,14 +1,14 @@
 // What is due when: the ends of windows, of violated rates, of holds; intents that are tried again.
 //
 // An entry is a reminder to look, not the thing itself: one that comes too early, or for something
-// that is gone, does no harm. So nothing is ever taken out, and every account has exactly one entry
-// for its windows (they only ever move later).
+// that is gone, does no harm. So every account has exactly one entry for its windows (they only
+// ever move later), and the entry of a hold that was settled stays until they are many (DropHolds).
 //
 // Thread safety: any thread.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -40,6 +40,20 @@ class Deadlines {
     return first;
   }
 
+  // Takes out the reminders of holds that are over, once there are twice as many entries as it left
+  // the last time: a constant cost for each, and no more of them than of what is there. Else
+  // whoever reserves and settles for a day could fill the memory.
+  template <class IsOver>
+  void DropHolds(IsOver&& is_over) {
+    const std::lock_guard lock(mutex_);
+    if (entries_.size() < drop_at_) return;
+    std::erase_if(entries_, [&](const Entry& entry) {
+      return entry.kind() == Kind::kHold && is_over(entry.id());
+    });
+    std::make_heap(entries_.begin(), entries_.end(), Later);
+    drop_at_ = std::max(kFew, entries_.size() * 2);
+  }
+
   std::optional<Time> next() const {
     const std::lock_guard lock(mutex_);
     if (entries_.empty()) return std::nullopt;
@@ -57,10 +71,13 @@ class Deadlines {
   }
 
  private:
+  static constexpr std::size_t kFew = 4096;  // not worth a look
+
   static bool Later(const Entry& a, const Entry& b) { return a.at > b.at; }
 
   mutable std::mutex mutex_;
   std::vector<Entry> entries_;
+  std::size_t drop_at_ = kFew;
 };
 
 }  // namespace mete

@@ -100,7 +100,10 @@ Result<Reservation> ResourceManager::Reserve(Target target, const Amounts& amoun
   });
   const HoldId id = ledger.holds.Open(hold);
   ExtraOf(step.leaf()).holds.push_back(id);
-  if (options.ttl) ledger.Schedule(step.now + *options.ttl, Deadlines::Kind::kHold, id);
+  if (options.ttl) {
+    ledger.deadlines.DropHolds([&](HoldId other) { return !ledger.holds.Find(other); });
+    ledger.Schedule(step.now + *options.ttl, Deadlines::Kind::kHold, id);
+  }
   ledger.Finish(step);
   return Reservation(this, id);
 }
@@ -143,7 +146,8 @@ Result<Settlement> ResourceManager::Settle(HoldId id, const Amounts& actual) {
   }
   ledger.Begin(step);
   Settlement settlement;
-  ForEachResource(actual.named() + hold->reserved.named(), [&](Resource resource) {
+  const ResourceSet measured = MeasuredOf(step.leaf());
+  ForEachResource(actual.named() + hold->reserved.named() - measured, [&](Resource resource) {
     const std::int64_t reserved = hold->reserved.Get(resource);
     const std::int64_t used = actual.Has(resource) ? actual.Get(resource) : reserved;
     settlement.used.Set(resource, used);
@@ -171,6 +175,7 @@ Result<Settlement> ResourceManager::Settle(HoldId id, const Amounts& actual) {
   });
   ledger.Finish(step);
   settlement.receipt.recorded = used;
+  settlement.receipt.measured = actual.named() & measured;
   ledger.FillFigures(step, settlement.receipt);
   SetState(settlement.receipt, before, ledger.HeldBack(step.leaf()));
   ledger.holds.KeepAnswer(id, settlement);

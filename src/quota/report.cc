@@ -140,9 +140,7 @@ Result<Receipt> Ledger::Report(Step& step, const Amounts& amounts, Source source
   Begin(step);
   const Record& leaf = step.leaf();
   Receipt receipt;
-  if ((leaf.flags & Record::kHasMeasured) != 0 && source == Source::kReported) {
-    receipt.measured = amounts.named() & leaf.extra->measured;
-  }
+  if (source == Source::kReported) receipt.measured = amounts.named() & MeasuredOf(leaf);
   receipt.recorded = amounts.named() - receipt.measured;
   Amounts rise;
   ForEachResource(receipt.recorded, [&](Resource resource) {
