@@ -1,12 +1,15 @@
 // A mutex of four bytes, so that an account can afford one: free, taken, or taken with others
 // parked behind it (U. Drepper, "Futexes are tricky", 2011, the second mutex there).
 //
-// It spins for a moment and then parks: what it guards takes tens of nanoseconds, but two threads
-// that only spin on one line reach a sixth of what one reaches alone.
+// It does not spin: what it guards is on cache lines that two processors would only pass to and
+// fro. One that parks lets the other work undisturbed for a while, which here is several times as
+// fast.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+
+#include "base/futex.h"
 
 namespace mete {
 
@@ -14,10 +17,14 @@ class ParkingLock {
  public:
   void lock() noexcept {
     std::uint32_t state = kFree;
-    if (!state_.compare_exchange_strong(state, kTaken, std::memory_order_acquire)) LockSlow();
+    if (!state_.compare_exchange_strong(state, kTaken, std::memory_order_acquire)) [[unlikely]] {
+      LockSlow();
+    }
   }
   void unlock() noexcept {
-    if (state_.exchange(kFree, std::memory_order_release) == kParked) state_.notify_one();
+    if (state_.exchange(kFree, std::memory_order_release) == kParked) [[unlikely]] {
+      FutexWakeOne(state_);
+    }
   }
 
  private:
@@ -27,7 +34,7 @@ class ParkingLock {
 
   void LockSlow() noexcept {
     while (state_.exchange(kParked, std::memory_order_acquire) != kFree) {
-      state_.wait(kParked, std::memory_order_relaxed);
+      FutexWait(state_, kParked);
     }
   }
 
