@@ -51,7 +51,7 @@ void SetState(Receipt& receipt, std::uint32_t before, std::uint32_t now) {
 
 // Three additions for each account on the path, if all of them stay between their edges: then
 // nothing follows, and nothing is written before that is known. Amounts are so far from the end of
-// int64, and totals too (kFarEdge), that no sum here can overflow.
+// int64 (kQuietAmount), and totals below their edges too (kFarEdge), that no sum here can overflow.
 bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt) const {
   Record& leaf = step.leaf();
   constexpr std::uint32_t kLongWay = Record::kHasMeasured | Record::kHasLifted;
@@ -70,8 +70,13 @@ bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt)
   bool quiet = true;
   for (const Record* at : step) {
     quiet &= step.now < at->look_at;
-    for (std::size_t c = 0; c < kCounterCount; ++c) quiet &= at->total[c] + rise[c] < at->edge[c];
-    quiet &= at->total[kMemoryCounter] + rise[kMemoryCounter] >= at->low_edge;
+    for (std::size_t c = 0; c < kCounterCount; ++c) {
+      // A total may be past kFarEdge already, by one report: what wraps there is negative.
+      const auto after = static_cast<std::int64_t>(static_cast<std::uint64_t>(at->total[c]) +
+                                                   static_cast<std::uint64_t>(rise[c]));
+      quiet &= after >= 0 && after < at->edge[c];
+      if (c == kMemoryCounter) quiet &= after >= at->low_edge;
+    }
   }
   if (!quiet) return false;
 
