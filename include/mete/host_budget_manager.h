@@ -37,13 +37,6 @@ namespace mete {
 
 class HostBudgetManager;
 
-// What is left when a manager ends.
-struct HostLeak {
-  std::string owner;
-  std::int64_t count = 0;
-  std::int64_t bytes = 0;
-};
-
 struct HostOptions {
   std::int64_t limit = kNoLimit;  // of all of it; 0 is a limit
   std::int64_t frames_limit = kNoLimit;
@@ -57,7 +50,7 @@ struct HostOptions {
   int fallback_warning = 5;      // per cent of a window's requests that the heap served
   HostMemory* memory = nullptr;  // null: the system's
   // Told at the end what is still allocated, if anything is; null: a line each on stderr.
-  std::function<void(const std::vector<HostLeak>&)> leaked;
+  std::function<void(const std::vector<MemoryLeak>&)> leaked;
 };
 
 // A part of the program that has memory under its own name and limit. Lives as long as its manager.
@@ -168,7 +161,7 @@ class HostBudgetManager final : public IResourceConsumer {
   void DeliverWarnings() noexcept;
 
   HostSnapshot snapshot() const;
-  std::vector<HostLeak> leaks() const;  // what would be reported, if all ended now
+  std::vector<MemoryLeak> leaks() const;  // what would be reported, if all ended now
 
   FrameArena& frames() noexcept { return *frames_; }
   SharedBudget& budget() noexcept { return host_; }

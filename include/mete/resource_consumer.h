@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <string>
 #include <utility>
 
 #include "mete/budget.h"
@@ -142,6 +143,13 @@ class Allocation {
   Lease lease_;
   std::uint32_t alignment_ = 1;
   Backing backing_ = Backing::kNone;
+};
+
+// What an owner still has when a budget manager ends.
+struct MemoryLeak {
+  std::string owner;
+  std::int64_t count = 0;
+  std::int64_t bytes = 0;
 };
 
 class IResourceConsumer {

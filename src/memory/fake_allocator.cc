@@ -290,7 +290,7 @@ DeviceResult<FakeAllocator::Resource*> FakeAllocator::Bind(Memory* memory, std::
 }
 
 DeviceResult<MemoryNeeds> FakeAllocator::Needs(const BufferDescription& description) noexcept {
-  if (description.bytes <= 0 || description.usage == 0) {
+  if (description.bytes <= 0 || description.bytes > kNoLimit / 2 || description.usage == 0) {
     return Refuse(Reason::kArgument, description.bytes);
   }
   return MemoryNeeds{

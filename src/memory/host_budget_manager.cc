@@ -1,11 +1,11 @@
 #include "mete/host_budget_manager.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "base/check.h"
 #include "base/quote.h"
 #include "memory/host_parts.h"
+#include "memory/leaks.h"
 #include "memory/no_memory.h"
 
 namespace mete {
@@ -36,13 +36,6 @@ std::string CheckOptions(const HostOptions& options) {
            " bytes";
   }
   return {};
-}
-
-void PrintLeaks(const std::vector<HostLeak>& leaks) {
-  for (const HostLeak& leak : leaks) {
-    std::fprintf(stderr, "mete: leaked by %s: %lld allocations, %lld bytes\n", leak.owner.c_str(),
-                 static_cast<long long>(leak.count), static_cast<long long>(leak.bytes));
-  }
 }
 
 }  // namespace
@@ -91,7 +84,7 @@ std::optional<Error> HostBudgetManager::OpenParts(const HostOptions& options) {
 HostBudgetManager::~HostBudgetManager() {
   EndDeferred(~std::uint64_t{0});
   frames_.reset();
-  if (const std::vector<HostLeak> left = leaks(); !left.empty()) parts_->leaked(left);
+  if (const std::vector<MemoryLeak> left = leaks(); !left.empty()) parts_->leaked(left);
 }
 
 Allocated<Allocation> HostBudgetManager::RequestAllocation(std::size_t size, std::size_t alignment,
@@ -157,14 +150,14 @@ Result<HostOwner*> HostBudgetManager::Owner(std::string_view name, std::int64_t 
   return owner;
 }
 
-std::vector<HostLeak> HostBudgetManager::leaks() const {
-  std::vector<HostLeak> left;
+std::vector<MemoryLeak> HostBudgetManager::leaks() const {
+  std::vector<MemoryLeak> left;
   for (const HostOwner* owner = parts_->owners.load(memory_order_acquire); owner != nullptr;
        owner = owner->next_) {
     if (owner->live_count() == 0) continue;
     left.push_back({owner->name(), owner->live_count(), owner->live_bytes()});
   }
-  std::ranges::sort(left, {}, &HostLeak::owner);
+  std::ranges::sort(left, {}, &MemoryLeak::owner);
   return left;
 }
 

@@ -24,12 +24,12 @@ constexpr AllocationScope kHeap = AllocationScope::kHeap;
 
 struct Fixture {
   FailingMemory memory;
-  std::vector<HostLeak> leaked;
+  std::vector<MemoryLeak> leaked;
   std::unique_ptr<HostBudgetManager> host;
 
   explicit Fixture(HostOptions options = Small()) {
     options.memory = &memory;
-    options.leaked = [this](const std::vector<HostLeak>& leaks) { leaked = leaks; };
+    options.leaked = [this](const std::vector<MemoryLeak>& leaks) { leaked = leaks; };
     auto opened = HostBudgetManager::Open(options);
     if (!opened) ADD_FAILURE() << opened.error().ToString();
     host = std::move(*opened);
@@ -166,10 +166,10 @@ TEST(HostBudgetManagerTest, OwnersHaveNamesAndLimits) {
 
 TEST(HostBudgetManagerTest, LeaksAreReportedByOwner) {
   Allocation leak, other;
-  std::vector<HostLeak> reported;
+  std::vector<MemoryLeak> reported;
   {
     HostOptions options = Fixture::Small();
-    options.leaked = [&](const std::vector<HostLeak>& leaks) { reported = leaks; };
+    options.leaked = [&](const std::vector<MemoryLeak>& leaks) { reported = leaks; };
     auto host = *HostBudgetManager::Open(options);
     leak = *(*host->Owner("meshes"))->RequestAllocation(64, 8, kPersistent);
     other = *(*host->Owner("audio"))->RequestAllocation(10, 8, kPersistent);

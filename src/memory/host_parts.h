@@ -33,7 +33,7 @@ struct HostBudgetManager::Parts {
   Deferred* newest = nullptr;
   std::atomic<std::int64_t> deferred{0};
 
-  std::function<void(const std::vector<HostLeak>&)> leaked;
+  std::function<void(const std::vector<MemoryLeak>&)> leaked;
 };
 
 }  // namespace mete

@@ -1,78 +1,21 @@
 // How a snapshot reads: for people, for programs, for a table of benchmarks.
-#include <charconv>
 #include <string>
 
 #include "base/quote.h"
+#include "memory/snapshot_text.h"
 #include "memory/untracked.h"
 #include "mete/host_budget_manager.h"
 #include "mete/units.h"
 
 namespace mete {
+
+using snapshot::AddLine;
+using snapshot::Fields;
+using snapshot::Fixed;
+using snapshot::JsonOf;
+using snapshot::JsonString;
+
 namespace {
-
-std::string Fixed(double value, int places) {
-  char text[40];
-  const auto end = std::to_chars(text, text + sizeof text, value, std::chars_format::fixed, places);
-  return std::string(text, end.ptr);
-}
-
-std::string Limit(std::int64_t limit) {
-  return limit == kNoLimit ? "unlimited" : FormatBytes(limit);
-}
-
-void AddLine(std::string& text, std::string_view name, const BudgetSnapshot& shot) {
-  text += name;
-  text.append(name.size() < 12 ? 12 - name.size() : 1, ' ');
-  text += FormatBytes(shot.used) + " of " + Limit(shot.limit) + ", peak " + FormatBytes(shot.peak) +
-          "\n";
-}
-
-// Fields of a JSON object, one after the other.
-class Fields {
- public:
-  void Add(std::string_view name, std::string_view raw) {
-    if (!text_.empty()) text_ += ',';
-    text_.append("\"").append(name).append("\":").append(raw);
-  }
-  void Add(std::string_view name, std::int64_t value) { Add(name, std::to_string(value)); }
-  void Count(std::string_view name, std::uint64_t value) { Add(name, std::to_string(value)); }
-  std::string Object() const { return "{" + text_ + "}"; }
-
- private:
-  std::string text_;
-};
-
-std::string JsonOf(const BudgetSnapshot& shot) {
-  Fields fields;
-  if (shot.limit == kNoLimit) {
-    fields.Add("limit", "null");
-  } else {
-    fields.Add("limit", shot.limit);
-  }
-  fields.Add("used", shot.used);
-  fields.Add("held", shot.held);
-  fields.Add("peak", shot.peak);
-  return fields.Object();
-}
-
-std::string JsonString(std::string_view text) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string quoted = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      quoted += '\\';
-      quoted += c;
-    } else if (byte < 0x20) {
-      quoted += "\\u00";
-      quoted += kHex[byte >> 4];
-      quoted += kHex[byte & 15];
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + '"';
-}
 
 std::string JsonOf(const FrameStatistics& frame) {
   Fields fields;
