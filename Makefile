@@ -13,7 +13,11 @@ build:
 	@cmake --preset release
 	@cmake --build --preset release
 
-demo: build
+# The program alone.
+demo:
+	@scripts/setup build
+	@cmake --preset release
+	@cmake --build --preset release --target mete_program
 	@python3 scripts/demo.py
 
 # Builds and runs everything with GCC: release, ASan + UBSan, TSan. The last line counts.
