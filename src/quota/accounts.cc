@@ -162,9 +162,7 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
     Line& line = AddLine(account, info.kind);
     line.limit = limit->amount;
     line.text = texts.Take(limit->text);
-    if (info.counting == Counting::kRate) {
-      ExtraOf(account).rate.emplace(limit->amount, info.window, step.now);
-    }
+    if (info.counting == Counting::kRate) StartRate(ExtraOf(account), limit->amount, step.now);
   }
   if (target.scope == QuotaScope::kAgent) Inherit(step, account);
   Finish(step);

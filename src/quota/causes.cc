@@ -158,7 +158,9 @@ void Ledger::Inherit(Step& step, Record& agent) {
   for (Record* at : step) {
     if (at == &agent) continue;
     const auto tell = [&](QuotaAction action, const Line* line) {
-      Emit({.kind = EventOf(action)}, step, agent, *at, line);
+      Event event{.kind = EventOf(action)};
+      if (line != nullptr) event.amount = EffectiveLimit(*line, TermsOf(*at));
+      Emit(std::move(event), step, agent, *at, line);
     };
     if ((at->flags & Record::kOperatorSuspend) != 0) tell(QuotaAction::kSuspend, nullptr);
     if ((at->flags & Record::kOperatorTerminate) != 0) tell(QuotaAction::kTerminate, nullptr);
@@ -190,7 +192,9 @@ void Ledger::Lift(Step& step, Record& account, QuotaAction action) {
     });
   }
   if (last == nullptr || !was_held || (HeldBack(account) & FlagOf(action)) != 0) return;
-  Emit({.kind = EventKind::kResumed}, step, account, *last_account, last);
+  Event resumed{.kind = EventKind::kResumed};
+  resumed.amount = EffectiveLimit(*last, TermsOf(*last_account));
+  Emit(std::move(resumed), step, account, *last_account, last);
   QueueIntent(account, step.index);
 }
 

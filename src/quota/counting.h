@@ -88,6 +88,12 @@ inline bool IsCompared(const Record& record, const Line& line) {
 // When the window of a limit ends; Time::max() where it has none.
 Time ResetAt(const Record& record, LimitKind kind, const Terms& terms);
 
+// REQUIRES: a limit of requests.
+inline void StartRate(Extra& extra, std::int64_t limit, Time now) {
+  extra.rate.emplace(limit, InfoOf(LimitKind::kRequestsPerMinute).window, now);
+  ++extra.rate_number;
+}
+
 // What the account itself holds of a level, without those below it.
 std::int64_t OwnLevel(const Record& record, Resource resource);
 void SetOwnLevel(Record& record, Resource resource, std::int64_t level);

@@ -21,6 +21,7 @@ struct OpenHold {
   std::uint16_t generation = 0;
   Amounts reserved{};
   std::array<RateLimit::Slot, 3> slots{};  // of requests: account, and those above it
+  std::array<std::uint32_t, 3> rates{};    // which of the rate limits there: Extra::rate_number
 };
 
 class HoldBook {

@@ -92,6 +92,7 @@ Result<Reservation> ResourceManager::Reserve(Target target, const Amounts& amoun
       } else if (extra.rate) {
         // Used at once; CheckRoom has seen that it fits.
         hold.slots[level] = *extra.rate->TryReserve(amount, step.now);
+        hold.rates[level] = extra.rate_number;
         extra.rate_used = extra.rate->Used(step.now);
       }
     }
@@ -118,7 +119,7 @@ void Ledger::GiveBack(Step& step, HoldId id, const OpenHold& hold, std::int64_t 
       const std::int64_t amount = hold.reserved.Get(resource);
       if (resource != Resource::kRequests) {
         extra.held[IndexOf(resource)] -= amount;
-      } else if (extra.rate && amount > requests_used) {
+      } else if (extra.rate && extra.rate_number == hold.rates[level] && amount > requests_used) {
         extra.rate->GiveBack(hold.slots[level], amount - requests_used, step.now);
         extra.rate_used = extra.rate->Used(step.now);
       }
@@ -153,7 +154,9 @@ Result<Settlement> ResourceManager::Settle(HoldId id, const Amounts& actual) {
     settlement.used.Set(resource, used);
     if (used > reserved) settlement.above_hold.Set(resource, used - reserved);
   });
-  if (auto good = ledger.CheckRise(step, settlement.above_hold); !good) {
+  const std::int64_t admitted =
+      std::min(settlement.used.Get(Resource::kRequests), hold->reserved.Get(Resource::kRequests));
+  if (auto good = ledger.CheckRise(step, settlement.above_hold, admitted); !good) {
     ledger.Finish(step);
     return std::unexpected(good.error());
   }
@@ -162,10 +165,8 @@ Result<Settlement> ResourceManager::Settle(HoldId id, const Amounts& actual) {
   const ResourceSet used = settlement.used.named();
   ledger.GiveBack(step, id, *hold, settlement.used.Get(Resource::kRequests));
   ForEachResource(used, [&](Resource resource) {
-    // The rate has admitted what was reserved.
-    const std::int64_t admitted =
-        resource == Resource::kRequests ? hold->reserved.Get(resource) : 0;
-    ledger.Count(step, resource, settlement.used.Get(resource), admitted);
+    ledger.Count(step, resource, settlement.used.Get(resource),
+                 resource == Resource::kRequests ? admitted : 0);
   });
   ForEachResource(used, [&](Resource resource) {
     const std::int64_t excess = settlement.above_hold.Get(resource);

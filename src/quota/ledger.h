@@ -120,8 +120,9 @@ class Ledger {
   bool ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt) const;
   Result<Receipt> Report(Step& step, const Amounts& amounts, Source source);
   // E2071: a sum on the path would pass 63 bits.
-  Result<void> CheckRise(const Step& step, const Amounts& rise) const;
-  // Adds to the whole path. `admitted`: of requests, what their rates have counted already.
+  Result<void> CheckRise(const Step& step, const Amounts& rise, std::int64_t admitted = 0) const;
+  // Adds to the whole path. `admitted`: of requests, what their rates have counted already, but no
+  // total.
   // REQUIRES: CheckRise, or a level that falls.
   void Count(Step& step, Resource resource, std::int64_t amount, std::int64_t admitted = 0);
   void FillFigures(const Step& step, Receipt& receipt) const;

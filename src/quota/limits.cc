@@ -51,7 +51,7 @@ void Ledger::SetLimit(Step& step, Record& account, LimitKind kind, const Limit& 
   texts.Release(std::exchange(line->text, texts.Take(limit.text)));
   if (kind == LimitKind::kRequestsPerMinute) {
     Extra& extra = ExtraOf(account);
-    if (is_new) extra.rate.emplace(limit.amount, InfoOf(kind).window, step.now);
+    if (is_new) StartRate(extra, limit.amount, step.now);
     extra.rate->SetLimit(limit.amount, step.now);
     extra.rate_used = extra.rate->Used(step.now);
   }

@@ -104,6 +104,7 @@ struct Extra {
   std::int64_t cost_base = 0;       // day
   std::int64_t cost_main_base = 0;  // main window
   std::optional<RateLimit> rate;    // while there is a limit
+  std::uint32_t rate_number = 0;    // from 1: a limit that was removed and set again is another
   std::int64_t rate_used = 0;       // what has not drained yet, when it was last looked at
   Time rate_due = Time::max();      // of the deadline that waits for it to drain
 

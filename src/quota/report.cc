@@ -112,12 +112,19 @@ bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt)
   return true;
 }
 
-Result<void> Ledger::CheckRise(const Step& step, const Amounts& rise) const {
+Result<void> Ledger::CheckRise(const Step& step, const Amounts& rise, std::int64_t admitted) const {
   for (const Record* at : step) {
     for (std::size_t i = 0; i < kResourceCount; ++i) {
       const auto resource = static_cast<Resource>(i);
       const std::int64_t taken = TotalOf(*at, resource) + HeldOf(*at, resource);
-      if (rise.Get(resource) <= kUnlimited - taken) continue;
+      std::int64_t room = kUnlimited - taken;
+      if (resource == Resource::kRequests) {
+        room -= admitted;
+        // Its bucket holds also what was admitted and is in no total yet.
+        const bool has_rate = at->extra && at->extra->rate;
+        if (has_rate && !at->extra->rate->Fits(rise.Get(resource), step.now)) room = -1;
+      }
+      if (rise.Get(resource) <= room) continue;
       return Fail(ErrorCode::kInvalidArgument,
                   std::string(NameOf(resource)) + ": the sum in " + NameOf(*at).ToString() +
                       " would pass " + std::to_string(kUnlimited) + "; given " +
