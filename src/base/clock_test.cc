@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 
@@ -27,6 +28,19 @@ TEST(SystemClock, LiesBetweenTwoLooksAtTheKernelsClocks) {
   // The wall clock may be set at any moment, so it is only told from the other one.
   const Duration wall = clock.WallNow().time_since_epoch();
   EXPECT_LT(std::chrono::abs(wall - Since(CLOCK_REALTIME)), std::chrono::hours(1));
+}
+
+// Behind by its lag at most, but for the moment that the thread may not run between two looks.
+TEST(SystemClock, TheCoarseOneIsNeverAhead) {
+  const SystemClock& clock = SystemClock::Instance();
+  Duration least = Duration::max();
+  for (int i = 0; i < 1000; ++i) {
+    const Time before = clock.Now();
+    const Time coarse = clock.Coarse();
+    ASSERT_LE(coarse, clock.Now());
+    least = std::min(least, before - coarse);
+  }
+  EXPECT_LE(least, Clock::kCoarseLag);
 }
 
 TEST(SystemClock, NeverGoesBack) {

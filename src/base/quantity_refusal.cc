@@ -57,6 +57,26 @@ bool WalkSuffix(Walker& walker) {
   return walker.TakeDigits();
 }
 
+// What people write for bytes elsewhere, 64MB, 64MiB and 64mb, as it is written here; else empty.
+std::string Hint(std::string_view text) {
+  Walker walker(text);
+  if (!WalkNumber(walker)) return {};
+  const std::string number(text.substr(0, walker.at()));
+  std::string_view suffix = text.substr(walker.at());
+  if (!suffix.ends_with('B') && !suffix.ends_with('b')) return {};
+  suffix.remove_suffix(1);
+  if (suffix.empty()) return number;
+  const bool binary = suffix.size() == 2 && (suffix[1] == 'i' || suffix[1] == 'I');
+  constexpr std::string_view kLower = "kmgtpe";
+  constexpr std::string_view kUpper = "KMGTPE";
+  std::size_t power = kUpper.find(suffix[0]);
+  if (power == kUpper.npos) power = kLower.find(suffix[0]);
+  if (power == kUpper.npos || (suffix.size() > 1 && !binary)) return {};
+  const std::string in_binary = number + kUpper[power] + "i";
+  if (binary) return in_binary;
+  return number + (power == 0 ? kLower[power] : kUpper[power]) + " or " + in_binary;
+}
+
 }  // namespace
 
 std::size_t FirstWrongByte(std::string_view text) noexcept {
@@ -79,6 +99,9 @@ Error QuantityRefusal(std::string_view text) {
     message += std::to_string(wrong + 1);
     message += wrong == text.size() ? " is missing in " : " is wrong in ";
     message += Quoted(text, wrong);
+    constexpr std::size_t kLongest = 20;  // a hint that is longer than what was typed helps nobody
+    const std::string hint = text.size() <= kLongest ? Hint(text) : "";
+    if (!hint.empty()) message += ", did you mean " + hint + "?";
   }
   return Error{ErrorCode::kInvalidArgument, std::move(message)};
 }

@@ -232,10 +232,28 @@ TEST(Quantity, SaysWhatIsWrong) {
   EXPECT_EQ(Quantity::Parse("2Gib").error().ToString(),
             "E2071: not a quantity: allowed is a number such as 2 or 0.5, then nothing, "
             "n u m k M G T P E, Ki Mi Gi Ti Pi Ei, or an exponent such as e3; character 4 is wrong "
-            "in \"2Gib\"");
+            "in \"2Gib\", did you mean 2Gi?");
   EXPECT_EQ(Quantity::Parse("8Ei").error().ToString(),
             "E2071: too large for a quantity: allowed is at most 9223372036854775807 in magnitude, "
             "given \"8Ei\"");
+}
+
+TEST(Quantity, KnowsWhatIsMeantByOtherUnitsOfBytes) {
+  const std::vector<std::pair<const char*, const char*>> rows = {
+      {"64MB", "64M or 64Mi"}, {"64mb", "64M or 64Mi"}, {"1.5GB", "1.5G or 1.5Gi"},
+      {"64MiB", "64Mi"},       {"64mib", "64Mi"},       {"64KB", "64k or 64Ki"},
+      {"64kB", "64k or 64Ki"}, {"2Gib", "2Gi"},         {"64B", "64"},
+      {"1Eb", "1E or 1Ei"},    {"-1TB", "-1T or -1Ti"},
+  };
+  for (const auto& [text, hint] : rows) {
+    const std::string message = Quantity::Parse(text).error().message;
+    EXPECT_TRUE(message.ends_with(std::string(", did you mean ") + hint + "?")) << message;
+  }
+  for (const char* text : {"B", "64X", "64XB", "64MMB", "64M B", "64MBB", "64nB", "abc", "",
+                           "111111111111111111111MB"}) {
+    const std::string message = Quantity::Parse(text).error().message;
+    EXPECT_EQ(message.find("did you mean"), std::string::npos) << message;
+  }
 }
 
 TEST(LimitAmount, IsRoundedUpToItsScale) {
