@@ -122,7 +122,9 @@ wire::HttpResponse Api::Quota(int status) {
 
 Result<Api::Key> Api::KeyOf(const wire::HttpRequest& request) {
   Key key;
-  key.text = wire::FindHeader(request.headers, "idempotency-key");
+  Result<std::string> text = KeyText(wire::FindHeader(request.headers, "idempotency-key"));
+  if (!text) return std::unexpected(text.error());
+  key.text = *std::move(text);
   if (key.text.empty()) return key;
   if (key.text.size() > KeyBook::kLongestKey) {
     return Fail(ErrorCode::kInvalidArgument, "Idempotency-Key: allowed: at most 255 bytes");

@@ -48,7 +48,7 @@ class Api {
 
   // What the key of this request answered before, or nothing; E2071 with 422 for another content.
   struct Key {
-    std::string_view text;
+    std::string text;
     std::size_t content = 0;
     std::optional<KeyBook::Entry> seen;
   };

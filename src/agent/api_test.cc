@@ -92,6 +92,9 @@ TEST_F(ApiTest, TheSameKeyCountsOnce) {
   EXPECT_EQ(Member(again, "replayed"), "true");
   EXPECT_NE(again.body.find(R"("recorded":{"tokens":5})"), std::string::npos) << again.body;
   EXPECT_EQ(Used(), 5);
+  const HttpResponse quoted = Agent("POST", "/v1/self/usage", R"({"tokens": 5})", "\"k\"");
+  EXPECT_EQ(Member(quoted, "replayed"), "true") << "quotes are no part of the key";
+  EXPECT_EQ(Agent("POST", "/v1/self/usage", R"({"tokens": 5})", "\"k").status, 422);
   const HttpResponse other = Agent("POST", "/v1/self/usage", R"({"tokens": 6})", "k");
   EXPECT_EQ(other.status, 422);
   EXPECT_EQ(Code(other), "E2071");

@@ -30,16 +30,6 @@ std::int64_t SumOrMax(std::int64_t a, std::int64_t b) {
   return __builtin_add_overflow(a, b, &sum) ? kUnlimited - 1 : sum;
 }
 
-Result<void> CheckMinimum(const ResourceLimits& limits, LimitKind kind, std::int64_t least,
-                          std::string_view least_text) {
-  const std::optional<Limit>& limit = limits[kind];
-  if (!limit || limit->amount >= least) return {};
-  return Fail(ErrorCode::kInvalidArgument,
-              std::string(InfoOf(kind).name) +
-                  ": less than the kernel can hold, allowed: at least " + std::string(least_text) +
-                  ", given: " + limit->text);
-}
-
 // An action needs a way to carry it out, however well the usage is known.
 GradeInfo Acting(GradeInfo counted, const Capabilities& host) {
   for (const GradeInfo* action : {&host.freeze, &host.kill}) {
@@ -71,11 +61,23 @@ KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& polic
   return kernel;
 }
 
+Result<void> CheckMinimum(LimitKind kind, const Limit& limit) {
+  const bool is_cpu = kind == LimitKind::kCpu;
+  if (!is_cpu && kind != LimitKind::kMemory) return {};
+  if (limit.amount >= (is_cpu ? kMinCpuNanocores : kMinMemoryBytes)) return {};
+  return Fail(ErrorCode::kInvalidArgument, "less than the kernel can hold, allowed: at least " +
+                                               (is_cpu ? "10m" : CanonicalBytes(kMinMemoryBytes)) +
+                                               ", given: " + limit.text);
+}
+
 Result<void> CheckMinimums(const ResourceLimits& limits) {
-  if (Result<void> cpu = CheckMinimum(limits, LimitKind::kCpu, kMinCpuNanocores, "10m"); !cpu) {
-    return cpu;
+  for (const LimitInfo& info : AllLimits()) {
+    if (!limits[info.kind]) continue;
+    if (Result<void> enough = CheckMinimum(info.kind, *limits[info.kind]); !enough) {
+      return Fail(enough.error().code, std::string(info.name) + ": " + enough.error().message);
+    }
   }
-  return CheckMinimum(limits, LimitKind::kMemory, kMinMemoryBytes, CanonicalBytes(kMinMemoryBytes));
+  return {};
 }
 
 GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host) {

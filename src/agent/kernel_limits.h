@@ -27,7 +27,9 @@ struct Controllers {
 KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& policies,
                             std::int64_t pids_max, Controllers controllers = {});
 
-// E2071 if a limit is set below the least that the kernel can hold; the text names the minimum.
+// E2071 if a limit is set below the least that the kernel can hold; the text names the minimum. The
+// first does not name the limit, which its caller does.
+Result<void> CheckMinimum(LimitKind kind, const Limit& limit);
 Result<void> CheckMinimums(const ResourceLimits& limits);
 
 // How this machine holds a limit.

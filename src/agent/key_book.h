@@ -14,8 +14,14 @@
 #include <utility>
 
 #include "mete/clock.h"
+#include "mete/error.h"
 
 namespace mete::agent {
+
+// The key in an Idempotency-Key field: a string of RFC 9651 in quotes, as
+// draft-ietf-httpapi-idempotency-key has it, or, as many clients send it, the bare text. Both are
+// the same key. E2071: quotes that do not end, or what cannot stand in them.
+Result<std::string> KeyText(std::string_view field);
 
 class KeyBook {
  public:

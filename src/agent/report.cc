@@ -117,8 +117,8 @@ std::string ReportText(const RunReport& report) {
                               static_cast<double>(report.cpu_ns) / 1e9 / wall));
   row("memory peak", FormatBytes(report.memory_peak_bytes));
   row("tokens", std::to_string(report.tokens));
-  row("requests", std::to_string(report.requests));
-  row("cost", FormatNanoDecimal(report.cost_nano));
+  if (report.requests > 0) row("requests", std::to_string(report.requests));
+  if (report.cost_nano > 0) row("cost", FormatNanoDecimal(report.cost_nano));
   std::string_view title = "limits";
   for (const LimitLine& limit : report.limits) {
     std::string used;

@@ -71,13 +71,22 @@ TEST(ReportText, SaysFirstWhichLedgerWasUsed) {
   for (const char* line :
        {"  agent       run-7\n", "  result      exited with 3; exit status 3\n",
         "  wall time   0.5 s\n", "  cpu time    0.125 s (0.25 cores)\n", "  memory peak 3 MiB\n",
-        "  tokens      1300\n", "  requests    0\n", "  cost        0\n",
-        "tokens_per_hour 1k: used 1300, reported", "memory 64Mi: used 3 MiB, kernel",
-        "pids 4096: kernel",
+        "  tokens      1300\n", "tokens_per_hour 1k: used 1300, reported",
+        "memory 64Mi: used 3 MiB, kernel", "pids 4096: kernel",
         "  violations  tokens_per_hour at 0 s: 1100 of 1000 used: warned at 0 s, suspended at "
         "0.25 s\n"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line << "\nin\n" << text;
   }
+}
+
+TEST(ReportText, NamesRequestsAndCostWhereThereAreAny) {
+  RunReport report;
+  EXPECT_EQ(ReportText(report).find("requests"), std::string::npos);
+  EXPECT_EQ(ReportText(report).find("cost"), std::string::npos);
+  report.requests = 3;
+  report.cost_nano = 250'000'000;
+  EXPECT_NE(ReportText(report).find("  requests    3\n"), std::string::npos);
+  EXPECT_NE(ReportText(report).find("  cost        0.25\n"), std::string::npos);
 }
 
 TEST(ReportText, SaysThatNothingWasViolated) {

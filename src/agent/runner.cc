@@ -21,6 +21,7 @@
 #include "agent/runtime_dir.h"
 #include "agent/socket_server.h"
 #include "agent/spawn.h"
+#include "wire/unix_client.h"
 
 namespace mete::agent {
 namespace {
@@ -269,10 +270,29 @@ Result<std::unique_ptr<Group>> MakeNamed(Host& host, Guardian& guardian, const s
   return group;
 }
 
+// Why the group of that name is there: its `mete run` answers, or nobody does any more.
+std::string TakenText(const std::string& id, const Error& error) {
+  const wire::HttpRequest look{"GET", "/v1/quotas", {}, {}};
+  const Result<wire::HttpResponse> answer =
+      wire::CallUnix(ControlSocketPath(RuntimeDir(), id), look, std::chrono::seconds(1));
+  // One that is silent is there all the same: stopped, with its terminal.
+  if (!answer && answer.error().code == ErrorCode::kNotFound) {
+    return error.message + ", and no `mete run` of this user has it";
+  }
+  return fmt::format(
+      "--agent: an agent of that name runs already: {}; `mete quota get {}` shows it, "
+      "`mete terminate {}` ends it",
+      id, id, id);
+}
+
 Result<std::unique_ptr<Group>> MakeGroup(Host& host, Guardian& guardian, AgentConfig* config) {
   const KernelLimits limits =
       KernelLimitsOf(config->limits, config->policies, config->pids_max, config->controllers);
-  if (!config->id.empty()) return MakeNamed(host, guardian, config->id, limits);
+  if (!config->id.empty()) {
+    Result<std::unique_ptr<Group>> named = MakeNamed(host, guardian, config->id, limits);
+    if (named || named.error().code != ErrorCode::kAlreadyExists) return named;
+    return Fail(ErrorCode::kAlreadyExists, TakenText(config->id, named.error()));
+  }
   // The number of a process that was killed together with its guardian may have come round.
   const std::string base = fmt::format("run-{}", getpid());
   config->id = base;

@@ -33,14 +33,10 @@ std::string RuntimeDir() {
   return uid == 0 ? "/run/mete" : "/tmp/mete-" + std::to_string(uid);
 }
 
-Result<std::string> MakeRuntimeDir() {
-  std::string dir = RuntimeDir();
-  if (mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) {
-    return Fail(ErrorCode::kSystem,
-                "cannot make the folder for sockets: " + dir + ": " + std::strerror(errno));
-  }
+Result<void> CheckRuntimeDir(const std::string& dir) {
   struct stat status{};
   if (lstat(dir.c_str(), &status) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return {};
     return Fail(ErrorCode::kSystem,
                 "cannot read the folder for sockets: " + dir + ": " + std::strerror(errno));
   }
@@ -50,6 +46,16 @@ Result<std::string> MakeRuntimeDir() {
                 "nobody else: " +
                     dir);
   }
+  return {};
+}
+
+Result<std::string> MakeRuntimeDir() {
+  std::string dir = RuntimeDir();
+  if (mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) {
+    return Fail(ErrorCode::kSystem,
+                "cannot make the folder for sockets: " + dir + ": " + std::strerror(errno));
+  }
+  if (Result<void> own = CheckRuntimeDir(dir); !own) return std::unexpected(own.error());
   return dir;
 }
 

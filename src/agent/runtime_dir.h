@@ -15,8 +15,11 @@ namespace mete::agent {
 
 std::string RuntimeDir();
 
-// Makes the folder with mode 0700 where it is missing. kSystem if it cannot, or if the folder
-// belongs to someone else or lets others write: a socket there could be replaced.
+// kSystem if the folder belongs to someone else or lets others write: a socket there could be
+// anybody's. One that is not there is no error.
+Result<void> CheckRuntimeDir(const std::string& dir);
+
+// Makes the folder with mode 0700 where it is missing, and checks it. kSystem: it cannot.
 Result<std::string> MakeRuntimeDir();
 
 std::string ControlSocketPath(std::string_view dir, std::string_view id);

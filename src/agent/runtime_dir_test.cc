@@ -59,6 +59,19 @@ TEST_F(RuntimeDirTest, RefusesWhatOthersCouldChange) {
   EXPECT_FALSE(MakeRuntimeDir()) << "no folder to make it in";
 }
 
+TEST_F(RuntimeDirTest, OfSomebodyElseIsNotTrusted) {
+  EXPECT_TRUE(CheckRuntimeDir(RuntimeDir())) << "not there";
+  ASSERT_TRUE(MakeRuntimeDir());
+  EXPECT_TRUE(CheckRuntimeDir(RuntimeDir()));
+  // Made before this user came, where everybody may make folders.
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give a folder away";
+  ASSERT_EQ(chown(RuntimeDir().c_str(), 12345, 12345), 0);
+  const Result<void> refused = CheckRuntimeDir(RuntimeDir());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kSystem);
+  EXPECT_FALSE(MakeRuntimeDir());
+}
+
 TEST_F(RuntimeDirTest, ListsTheControlSockets) {
   EXPECT_TRUE(ListControlSockets(RuntimeDir()).empty());
   ASSERT_TRUE(MakeRuntimeDir());

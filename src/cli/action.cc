@@ -14,7 +14,7 @@ constexpr Flag kResumeFlags[] = {
 
 int Act(const Flags& flags, std::string_view verb, std::string body = {}) {
   Result<Target> target = AgentTarget(flags.operands()[0]);
-  if (!target) return PrintError(target.error(), kExitUsage);
+  if (!target) return PrintRefusal(target.error());
   Result<Reply> reply = Call(*target, "POST", verb, std::move(body));
   if (!reply) return PrintError(reply.error());
   Print(flags.Has("json") ? reply->text + "\n"

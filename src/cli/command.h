@@ -37,6 +37,8 @@ int Dispatch(std::span<const Command* const> commands, int argc, const char* con
 
 // `mete: E2078: message` on standard error, always one line. Returns `status`.
 int PrintError(const Error& error, int status = kExitFailure);
+// The same; a bad argument is bad usage (2), all else a failure (1).
+int PrintRefusal(const Error& error);
 // Everything to standard output. A closed or full output is found when the program ends.
 void Print(std::string_view text);
 

@@ -79,8 +79,10 @@ int Help(Commands commands, const std::vector<std::string_view>& words) {
 Result<void> CheckOperands(const Command& command, std::size_t count) {
   const std::string name(command.name);
   if (count < command.min_operands) {
-    return Fail(ErrorCode::kInvalidArgument,
-                name + " needs more: mete " + name + " " + std::string(command.operands));
+    const std::string options = command.flags.empty() ? "" : " [OPTION...]";
+    return Fail(ErrorCode::kInvalidArgument, name + " needs more: mete " + name + options + " " +
+                                                 std::string(command.operands) + ", `mete help " +
+                                                 name + "` lists the options");
   }
   if (count <= command.max_operands) return {};
   const std::string form = command.operands.empty() ? "nothing" : std::string(command.operands);
@@ -151,6 +153,10 @@ int PrintError(const Error& error, int status) {
   line += '\n';
   std::fputs(line.c_str(), stderr);
   return status;
+}
+
+int PrintRefusal(const Error& error) {
+  return PrintError(error, error.code == ErrorCode::kInvalidArgument ? kExitUsage : kExitFailure);
 }
 
 void Print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }

@@ -51,7 +51,10 @@ TEST(Dispatch, ErrorsAreOneLineWithTheCommandsStatus) {
     const char* err;
   };
   const std::vector<Row> rows = {
-      {{"run"}, 125, "mete: E2071: run needs more: mete run [ID]\n"},
+      {{"run"},
+       125,
+       "mete: E2071: run needs more: mete run [OPTION...] [ID], `mete help run` lists the "
+       "options\n"},
       {{"run", "--jsn", "ls"},
        125,
        "mete: E2071: unknown option \"--jsn\", did you mean --json?\n"},

@@ -37,7 +37,18 @@ std::size_t EditDistance(std::string_view a, std::string_view b) {
 }
 
 bool Shows(std::string_view message, std::string_view value) {
-  return message.ends_with(Quoted(value)) || message.ends_with("given: " + std::string(value));
+  return message.find(Quoted(value)) != message.npos ||
+         message.ends_with("given: " + std::string(value));
+}
+
+// Whether it is one of the words.
+bool IsAmong(std::string_view words, std::string_view name) {
+  while (!words.empty()) {
+    const std::size_t end = std::min(words.find(' '), words.size());
+    if (words.substr(0, end) == name) return true;
+    words.remove_prefix(std::min(end + 1, words.size()));
+  }
+  return false;
 }
 
 std::string UnknownFlag(std::span<const Flag> table, std::string_view name) {
@@ -45,7 +56,10 @@ std::string UnknownFlag(std::span<const Flag> table, std::string_view name) {
   for (const Flag& flag : table) names.push_back(flag.name);
   names.push_back("help");
   std::string message = "unknown option " + Quoted(Dashed(name));
-  const std::string_view nearest = NearestName(name, names);
+  std::string_view nearest = NearestName(name, names);
+  for (const Flag& flag : table) {
+    if (IsAmong(flag.also, name)) nearest = flag.name;
+  }
   if (!nearest.empty()) return message + ", did you mean " + Dashed(nearest) + "?";
   message += ", allowed: ";
   for (std::string_view known : names) {

@@ -27,6 +27,7 @@ struct Flag {
   std::string_view help;       // one line
   ValueCheck check = nullptr;  // nullptr: any text
   bool repeats = false;        // may be given more than once
+  std::string_view also = {};  // what people call it too, with spaces between: they are told
 };
 
 // How a command line divides into options and operands.

@@ -14,7 +14,7 @@ Result<void> Refuse(const Flag&, std::string_view) {
 constexpr Flag kTable[] = {
     {"tokens", "N", "", CheckCount},
     {"tokens-per-hour", "N", "", CheckLimit},
-    {"name", "TEXT", ""},
+    {"name", "TEXT", "", nullptr, false, "title called"},
     {"label", "TEXT", "", nullptr, /*repeats=*/true},
     {"bad", "TEXT", "", Refuse},
     {"json", "", ""},
@@ -113,6 +113,8 @@ TEST(Flags, RefusesInOneLineThatNamesTheFlag) {
        "unknown option \"--JSON\", allowed: --tokens, --tokens-per-hour, --name, --label, --bad, "
        "--json, "
        "--help"},
+      {{"--title", "x"}, "unknown option \"--title\", did you mean --name?"},
+      {{"--called=x"}, "unknown option \"--called\", did you mean --name?"},
       {{"--jsn"}, "unknown option \"--jsn\", did you mean --json?"},
       {{"--"
         "\n"},

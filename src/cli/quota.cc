@@ -28,15 +28,11 @@ constexpr std::string_view kWhichAgent =
     "Without an ID it means the agent that it is called in. `mete quota list`\n"
     "shows the ids.\n";
 
-int UsageOr(const Error& error) {
-  return PrintError(error, error.code == ErrorCode::kInvalidArgument ? kExitUsage : kExitFailure);
-}
-
 // Asks the agent that the operands name, and prints the quota that comes back.
 int ShowQuota(const Flags& flags, std::string_view method, std::string_view subpath,
               std::string body) {
   Result<Target> target = QuotaTarget(flags.operands());
-  if (!target) return UsageOr(target.error());
+  if (!target) return PrintRefusal(target.error());
   Result<Reply> reply = Call(*target, method, subpath, std::move(body));
   if (!reply) return PrintError(reply.error());
   Print(flags.Has("json") ? reply->text + "\n" : QuotaText(reply->json));
@@ -61,8 +57,8 @@ int SetCommand(const Flags& flags) {
     *value == "unlimited" ? json.Null() : json.String(*value);
   }
   if (!any) {
-    return UsageOr({ErrorCode::kInvalidArgument,
-                    "quota set names no limit, allowed: at least one, like --memory 256Mi"});
+    return PrintRefusal({ErrorCode::kInvalidArgument,
+                         "quota set names no limit, allowed: at least one, like --memory 256Mi"});
   }
   return ShowQuota(flags, "PATCH", "", json.EndObject().EndObject().Take());
 }
@@ -71,7 +67,9 @@ int ListCommand(const Flags& flags) {
   std::vector<wire::Json> quotas;
   std::string text;
   int status = kExitOk;
-  for (const std::string& id : RunningIds()) {
+  const Result<std::vector<std::string>> ids = RunningIds();
+  if (!ids) return PrintError(ids.error());
+  for (const std::string& id : *ids) {
     Result<Target> target = AgentTarget(id);
     if (!target) continue;  // another program's socket: none of ours has such a name
     Result<Reply> reply = Call(*target, "GET", "", "");

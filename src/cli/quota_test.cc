@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "cli/command_test.h"
 
@@ -83,6 +84,10 @@ TEST(Quota, UsageErrorsAskNobody) {
       {{"quota", "get", "a1", "b"}, "mete: E2071: quota get is given too much"},
       {{"quota", "set", "a1"}, "mete: E2071: quota set names no limit"},
       {{"quota", "set", "a1", "--memory", "2Gib"}, "mete: E2071: --memory: "},
+      {{"quota", "set", "a1", "--memory", "1"},
+       "mete: E2071: --memory: less than the kernel can hold, allowed: at least 1Mi, given: 1\n"},
+      {{"quota", "set", "a1", "--cpu", "1m"},
+       "mete: E2071: --cpu: less than the kernel can hold, allowed: at least 10m, given: 1m\n"},
       {{"quota", "set", "a1", "--token-per-hour", "1"}, "mete: E2071: unknown option"},
       {{"quota", "list", "a1"}, "mete: E2071: quota list is given too much"},
   };
@@ -111,6 +116,20 @@ TEST(QuotaList, NobodyIsNoError) {
   EXPECT_EQ(text.status, 0);
   EXPECT_EQ(text.out, "no agents are running\n");
   EXPECT_EQ(RunCli(kCommands, {"quota", "list", "--json"}).out, "{\"quotas\":[]}\n");
+}
+
+TEST(Quota, AFolderOfSomebodyElseIsNotTrusted) {
+  FakeAgent agent(kQuota);
+  // As a folder in /tmp that another user made first: writable by others.
+  const std::string folder = agent.folder() + "/mete";
+  ASSERT_EQ(chmod(folder.c_str(), 0777), 0);
+  for (const std::vector<const char*>& arguments :
+       std::vector<std::vector<const char*>>{{"quota", "get", "a1"}, {"quota", "list"}}) {
+    Ran ran = RunCli(kCommands, arguments);
+    EXPECT_EQ(ran.status, 1);
+    ExpectOneErrorLine(ran, "mete: E2099: the folder for sockets must be");
+  }
+  EXPECT_TRUE(agent.requests().empty());
 }
 
 TEST(QuotaList, OneThatAnswersBadlyIsAnErrorBesideTheOthers) {

@@ -1,5 +1,7 @@
 #include "cli/quota_text.h"
 
+#include <algorithm>
+
 #include "cli/remote.h"
 #include "cli/table.h"
 #include "mete/quota.h"
@@ -74,6 +76,23 @@ std::string StateText(const Json& quota) {
   return causes.empty() ? text : text + " (" + causes + ")";
 }
 
+// What is over its limit now; a policy that warns first, or only, has not held the agent back.
+std::string OverText(const Json& quota, const std::vector<Json>& windows) {
+  std::string text;
+  const std::vector<Json> causes = Elements(quota, "causes");
+  for (const Json& window : windows) {
+    if (!IsTrue(window, "violated")) continue;
+    const std::string name = TextOf(window, "limit");
+    const bool held = std::ranges::any_of(causes, [&](const Json& cause) {
+      return cause.AsString() != nullptr && *cause.AsString() == name;
+    });
+    text += (text.empty() ? "\nover its limit now: " : "over its limit now: ") + name + ": " +
+            AmountText(window, name, "used") + " of " + AmountText(window, name, "amount") +
+            " used" + (held ? "\n" : "; not held back for it so far\n");
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string QuotaText(const Json& quota) {
@@ -93,6 +112,7 @@ std::string QuotaText(const Json& quota) {
     rows.push_back(std::move(row));
   }
   text += rows.size() > 1 ? FormatTable(rows) : "no limits\n";
+  text += OverText(quota, windows);
 
   const Json* usage = quota.Find("usage");
   if (usage == nullptr) return text;

@@ -36,8 +36,21 @@ TEST(QuotaText, ShowsLimitsAndUsage) {
             "tokens_per_hour  1000     1300      0          2026-03-01T13:00:00Z\n"
             "cost_per_day     2.50     0.25      2.25       2026-03-02T00:00:00Z\n"
             "\n"
+            "over its limit now: tokens_per_hour: 1300 of 1000 used\n"
+            "\n"
             "used: CPU 1.250 s, memory 12.5 MiB (peak 14 MiB), tokens 1300, requests 4, cost "
             "0.25\n");
+}
+
+TEST(QuotaText, SaysWhatIsOverItsLimitAndHoldsNothingBackYet) {
+  const std::string text = QuotaText(Read(R"({"scope":"agent","target_id":"a","state":"running",
+      "causes":[], "limits":{"tokens_per_hour":"1k","memory":"1Mi"}, "windows":[
+      {"limit":"tokens_per_hour","amount":1000,"used":1300,"remaining":0,"violated":true},
+      {"limit":"memory","amount":1048576,"used":2097152,"remaining":0,"violated":true}]})"));
+  EXPECT_TRUE(text.ends_with(
+      "\nover its limit now: tokens_per_hour: 1300 of 1000 used; not held back for it so far\n"
+      "over its limit now: memory: 2 MiB of 1 MiB used; not held back for it so far\n"))
+      << text;
 }
 
 TEST(QuotaText, ShowsAnAgentWithoutLimits) {

@@ -5,6 +5,7 @@
 
 #include "agent/runtime_dir.h"
 #include "base/quote.h"
+#include "cli/flags.h"
 #include "cli/values.h"
 #include "wire/unix_client.h"
 
@@ -17,10 +18,22 @@ const char* OwnSocket() {
   return socket != nullptr && *socket != '\0' ? socket : nullptr;
 }
 
+using Ids = std::vector<std::string>;
+
 std::string RunningText() {
   std::string text;
-  for (const std::string& id : RunningIds()) text.append(text.empty() ? "" : ", ").append(id);
+  for (const std::string& id : RunningIds().value_or(Ids()))
+    text.append(text.empty() ? "" : ", ").append(id);
   return text.empty() ? "none is running" : "running: " + text;
+}
+
+// The one that was probably meant, or all that there are.
+std::string NearText(std::string_view id) {
+  const Ids ids = RunningIds().value_or(Ids());
+  const std::vector<std::string_view> names(ids.begin(), ids.end());
+  const std::string_view nearest = NearestName(id, names);
+  if (nearest.empty() || nearest == id) return RunningText();
+  return "did you mean " + std::string(nearest) + "?";
 }
 
 // The code that a refusal names; one that this program does not know stands in the text.
@@ -43,7 +56,11 @@ std::unexpected<Error> Refused(const wire::HttpResponse& response) {
 
 }  // namespace
 
-std::vector<std::string> RunningIds() { return agent::ListControlSockets(agent::RuntimeDir()); }
+Result<std::vector<std::string>> RunningIds() {
+  const std::string dir = agent::RuntimeDir();
+  if (Result<void> own = agent::CheckRuntimeDir(dir); !own) return std::unexpected(own.error());
+  return agent::ListControlSockets(dir);
+}
 
 Result<Target> SelfTarget() {
   const char* socket = OwnSocket();
@@ -58,8 +75,10 @@ Result<Target> AgentTarget(std::string_view id) {
   if (Result<void> ok = CheckId({}, id); !ok) {
     return Fail(ErrorCode::kInvalidArgument, "the id " + ok.error().message);
   }
-  return Target{agent::ControlSocketPath(agent::RuntimeDir(), id),
-                "/v1/quotas/agent/" + std::string(id), std::string(id)};
+  const std::string dir = agent::RuntimeDir();
+  if (Result<void> own = agent::CheckRuntimeDir(dir); !own) return std::unexpected(own.error());
+  return Target{agent::ControlSocketPath(dir, id), "/v1/quotas/agent/" + std::string(id),
+                std::string(id)};
 }
 
 Result<Target> QuotaTarget(const std::vector<std::string_view>& operands) {
@@ -82,7 +101,7 @@ Result<Reply> Call(const Target& target, std::string_view method, std::string_vi
           "the `mete run` around this program is gone: METE_SOCKET is " + Quoted(target.socket));
     }
     return Fail(ErrorCode::kNotFound,
-                "no such agent is running: " + Quoted(target.name) + ", " + RunningText());
+                "no such agent is running: " + Quoted(target.name) + ", " + NearText(target.name));
   }
   if (response->status >= 400) return Refused(*response);
   Reply reply{std::move(response->body), {}};

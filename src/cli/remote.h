@@ -22,7 +22,8 @@ struct Target {
 
 // From METE_SOCKET. kNotFound: it is not set.
 Result<Target> SelfTarget();
-// The agent of that id. E2071: no id can look like this.
+// The agent of that id. E2071: no id can look like this. E2099: the folder of the sockets is not
+// this user's own.
 Result<Target> AgentTarget(std::string_view id);
 // The agent that the operands name, else the one around us. E2071: neither.
 Result<Target> QuotaTarget(const std::vector<std::string_view>& operands);
@@ -37,8 +38,8 @@ struct Reply {
 Result<Reply> Call(const Target& target, std::string_view method, std::string_view subpath,
                    std::string body, wire::Headers headers = {});
 
-// The agents of this user whose `mete run` has a control socket; some may be dead.
-std::vector<std::string> RunningIds();
+// The agents of this user whose `mete run` has a control socket; some may be dead. E2099: as above.
+Result<std::vector<std::string>> RunningIds();
 
 // A member that is text or a number, as text; empty if there is none.
 std::string TextOf(const wire::Json& json, std::string_view name);

@@ -88,6 +88,8 @@ TEST(Call, AnAgentThatIsGoneIsNotFound) {
   Result<Reply> other = Call(*AgentTarget("b"), "GET", "", "");
   ASSERT_FALSE(other);
   EXPECT_EQ(other.error().ToString(), "E2070: no such agent is running: \"b\", running: a1");
+  EXPECT_EQ(Call(*AgentTarget("a2"), "GET", "", "").error().message,
+            "no such agent is running: \"a2\", did you mean a1?");
 
   ScopedEnv socket("METE_SOCKET", "/nowhere/x.agent");
   Result<Reply> self = Call(*SelfTarget(), "GET", "", "");
@@ -102,7 +104,7 @@ TEST(RunningIds, AreTheSocketsInTheRuntimeFolder) {
   close(wire::ListenAt(agent.folder(), agent.folder() + "/mete/dead.sock"));
   EXPECT_EQ(RunningIds(), (std::vector<std::string>{"a1", "dead"}));
   ScopedEnv runtime_dir("XDG_RUNTIME_DIR", "/nowhere");
-  EXPECT_TRUE(RunningIds().empty());
+  EXPECT_EQ(RunningIds(), std::vector<std::string>());
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include <thread>
 #include <utility>
 
-#include "agent/kernel_limits.h"
 #include "agent/report.h"
 #include "agent/runner.h"
 #include "base/quote.h"
@@ -22,14 +21,6 @@ namespace {
 
 // More than any machine has, and less than the kernel's own bound on process numbers.
 constexpr std::int64_t kMostPids = 4'000'000;
-
-Result<void> CheckKernelLimit(const Flag& flag, std::string_view value) {
-  if (Result<void> ok = CheckLimit(flag, value); !ok) return ok;
-  const LimitKind kind = *FindLimit(flag.name);
-  ResourceLimits limits;
-  limits[kind] = *ParseLimit(kind, value);
-  return agent::CheckMinimums(limits);
-}
 
 Result<void> CheckPids(const Flag&, std::string_view value) {
   Result<std::int64_t> count = ParseCount(value);
@@ -73,7 +64,8 @@ constexpr Flag kFlags[] = {
     {"tokens-per-day", "N", "tokens in a day", CheckLimit},
     {"requests-per-minute", "N", "requests in a minute", CheckLimit},
     {"cost-per-day", "MONEY", "cost in a day, like 2.50", CheckLimit},
-    {"agent", "NAME", "the agent's id (default run-PID)", CheckId},
+    {"agent", "ID", "what `mete quota` and the others call it (default run-PID)", CheckId, false,
+     "id name"},
     {"on-memory", "terminate|suspend|warn", "what a memory breach does (default terminate)",
      CheckChoice},
     {"on-tokens", "ACTION[:MODE]",

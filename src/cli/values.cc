@@ -4,6 +4,7 @@
 #include <charconv>
 #include <string>
 
+#include "agent/kernel_limits.h"
 #include "base/check.h"
 #include "base/quote.h"
 #include "mete/quota.h"
@@ -84,9 +85,20 @@ Result<void> CheckLimit(const Flag& flag, std::string_view value) {
   return Checked(ParseLimitAmount(value, InfoOf(*kind).unit));
 }
 
+Result<void> CheckKernelLimit(const Flag& flag, std::string_view value) {
+  const LimitKind kind = *FindLimit(flag.name);
+  // A negative amount is told the minimum too, and not that zero would do.
+  if (Result<Quantity> quantity = Quantity::Parse(value); quantity && quantity->IsNegative()) {
+    Result<void> enough = agent::CheckMinimum(kind, Limit{-1, std::string(value)});
+    if (!enough) return enough;
+  }
+  if (Result<void> ok = CheckLimit(flag, value); !ok) return ok;
+  return agent::CheckMinimum(kind, *ParseLimit(kind, value));
+}
+
 Result<void> CheckLimitOrUnlimited(const Flag& flag, std::string_view value) {
   if (value == "unlimited") return {};
-  return CheckLimit(flag, value);
+  return CheckKernelLimit(flag, value);
 }
 
 }  // namespace mete::cli

@@ -26,6 +26,8 @@ Result<void> CheckChoice(const Flag& flag, std::string_view value);
 Result<void> CheckId(const Flag& flag, std::string_view value);
 // The flag's name is that of a limit ("tokens-per-hour"); the value is its quantity.
 Result<void> CheckLimit(const Flag& flag, std::string_view value);
+// The same, and not less than the kernel can hold.
+Result<void> CheckKernelLimit(const Flag& flag, std::string_view value);
 // The same, or "unlimited".
 Result<void> CheckLimitOrUnlimited(const Flag& flag, std::string_view value);
 

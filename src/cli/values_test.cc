@@ -67,6 +67,12 @@ TEST(Checks, ALimitIsReadByTheNameOfItsFlag) {
   Expect(CheckLimit, {"memory", "BYTES", ""}, {"256Mi", "0", "1e9"},
          {"", "2Gib", "-1", "unlimited", "9223372036854775807"});
   Expect(CheckLimit, {"tokens-per-hour", "N", ""}, {"20000", "20k"}, {"", "20K", "lots"});
+  Expect(CheckKernelLimit, {"memory", "BYTES", ""}, {"1Mi", "2Gi"}, {"1", "0", "1048575", "-5Mi"});
+  EXPECT_EQ(CheckKernelLimit({"memory", "BYTES", ""}, "-5Mi").error().message,
+            "less than the kernel can hold, allowed: at least 1Mi, given: -5Mi");
+  EXPECT_NE(CheckKernelLimit({"tokens-per-hour", "N", ""}, "-5").error().message.find("0 or more"),
+            std::string::npos);
+  Expect(CheckKernelLimit, {"cpu", "CORES", ""}, {"10m", "2"}, {"9m", "0", "-1"});
   Expect(CheckLimitOrUnlimited, {"cpu", "CORES", ""}, {"500m", "2", "unlimited"},
          {"", "Unlimited", "two"});
 }

@@ -78,6 +78,10 @@ BAD_FLAGS = [
     (["--agent", "x" * 129], ["--agent", "128"]),
     (["--report", "/no/such/folder/file"], ["--report", "/no/such/folder/file"]),
     (["--memroy", "1Gi"], ["--memroy", "--memory"]),
+    (["--id", "x"], ["--id", "did you mean --agent?"]),
+    (["--memory", "64MB"], ["64MB", "did you mean 64M or 64Mi?"]),
+    (["--memory", "-5Mi"], ["--memory: less than", "at least 1Mi", "-5Mi"]),
+    (["--cpu", "1m"], ["--cpu: less than", "at least 10m", "1m"]),
     (["--quiet=yes"], ["--quiet", "yes"]),
     (["--memory", "1Gi", "--memory", "2Gi"], ["--memory", "twice"]),
     (["--cpu"], ["--cpu", "CORES"]),
@@ -102,6 +106,7 @@ class Flags(AgentTest):
             done = self.mete("run", *words)
             self.assertEqual(done.returncode, 125)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertIn("`mete help run` lists the options", done.stderr)
 
     def test_those_of_the_program_are_its_own(self):
         done = self.mete("run", "--quiet", "echo", "--cpu", "0", "--help")
@@ -112,7 +117,9 @@ class Flags(AgentTest):
         first.up()
         done = self.mete("run", "--agent", first.id, "--", "true")
         self.assertEqual(done.returncode, 125)
-        self.assertIn("E2076", done.stderr)
+        self.assertEqual(done.stderr, f"mete: E2076: --agent: an agent of that name runs already: "
+                         f"{first.id}; `mete quota get {first.id}` shows it, "
+                         f"`mete terminate {first.id}` ends it\n")
         self.assertEqual(first.state(), "running", "the refusal must not touch the first one")
 
     def test_help_names_them_all(self):

@@ -220,6 +220,39 @@ print(ask(socket.socket(fileno=fds[0])))
         self.assertEqual(call(agent.control_socket, "POST", quota + "/terminate")[0], 202)
         self.assertEqual(agent.wait(), 128 + signal.SIGTERM)
 
+    def test_tells_who_sets_a_limit_below_what_is_used(self):
+        agent = self.start(["--tokens-per-hour", "1000"], "mete report --tokens 900; sleep 1000")
+        agent.up()
+        self.assertTrue(eventually(lambda: agent.quota()["usage"]["tokens_consumed"] == 900))
+        done = self.mete("quota", "set", agent.id, "--tokens-per-hour", "500")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("over its limit now: tokens_per_hour: 900 of 500 used; not held back for it "
+                      "so far\n", done.stdout)
+        self.assertEqual(agent.state(), "running", "the first violating charge warns")
+
+    def test_commands_say_what_was_wrong(self):
+        agent = self.start([], "sleep 1000")
+        agent.up()
+        tiny = self.mete("quota", "set", agent.id, "--memory", "1")
+        self.assertEqual((tiny.returncode, tiny.stderr),
+                         (2, "mete: E2071: --memory: less than the kernel can hold, allowed: at "
+                             "least 1Mi, given: 1\n"))
+        near = self.mete("quota", "get", agent.id + "x")
+        self.assertEqual(near.returncode, 1)
+        self.assertIn(f"did you mean {agent.id}?", near.stderr)
+
+    def test_of_another_users_folder_is_not_trusted(self):
+        agent = self.start([], "sleep 1000")
+        agent.up()
+        folder = self.runtime / "mete"
+        folder.chmod(0o777)
+        for words in (["get", agent.id], ["list"], ["set", agent.id, "--cpu", "1"]):
+            done = self.mete("quota", *words)
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn("belongs to this user", done.stderr)
+        folder.chmod(0o700)
+        self.assertEqual(self.mete("quota", "get", agent.id).returncode, 0)
+
     def test_lists_every_running_agent(self):
         agents = [self.start([], "sleep 1000") for _ in range(3)]
         for agent in agents:
