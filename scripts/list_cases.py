@@ -1,5 +1,12 @@
-"""Prints the cases of a unittest file as Class.test_name, one per line; for CMake."""
+"""Prints the cases of a unittest file as Class.test_name, one per line; for CMake.
 
+    scripts/list_cases.py [--text] FILE
+
+--text: reads the text only, since the file imports what is not built yet. Cases that a class
+inherits are not seen then.
+"""
+
+import ast
 import importlib.util
 import pathlib
 import sys
@@ -14,8 +21,22 @@ def cases_of(suite):
             yield item
 
 
+def cases_in_text(text):
+    for item in ast.parse(text).body:
+        for method in item.body if isinstance(item, ast.ClassDef) else ():
+            if isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)) \
+                    and method.name.startswith("test"):
+                yield f"{item.name}.{method.name}"
+
+
 def main():
-    path = pathlib.Path(sys.argv[1])
+    path = pathlib.Path(sys.argv[-1])
+    if "--text" in sys.argv[1:]:
+        names = list(cases_in_text(path.read_text()))
+        if not names:
+            sys.exit(f"{path}: no test cases")
+        print("\n".join(names))
+        return
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

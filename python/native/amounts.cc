@@ -1,5 +1,7 @@
 #include "amounts.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -21,13 +23,18 @@ PyObject* resource_error = nullptr;  // the classes live as long as the process
 PyObject* decimal = nullptr;
 
 // value * scale, rounded once, to the nearest integer (ties to even): a product of doubles would
-// round twice, and past 2^53 nanoseconds, which is 104 days, lose some. REQUIRES: 0 <= value.
-std::optional<std::int64_t> Scaled(double value, std::int64_t scale) {
-  if (!(value < 0x1p63)) return std::nullopt;
-  int exponent = 0;
-  const double fraction = std::frexp(value, &exponent);
-  auto product = static_cast<UInt128>(std::ldexp(fraction, 53)) * static_cast<UInt128>(scale);
-  exponent -= 53;
+// round twice, and past 2^53 nanoseconds, which is 104 days, lose some. The double is taken apart
+// by its bits, which are a 53-bit integer and a power of two. REQUIRES: 0 <= value.
+std::optional<std::int64_t> ScaledExactly(double value, std::int64_t scale) {
+  constexpr int kFractionBits = 52;
+  const std::uint64_t bits = std::bit_cast<std::uint64_t>(value) & ~(std::uint64_t{1} << 63);
+  const int power = static_cast<int>(bits >> kFractionBits);
+  const std::uint64_t fraction = bits & ((std::uint64_t{1} << kFractionBits) - 1);
+  const std::uint64_t integer =
+      power == 0 ? fraction : fraction | std::uint64_t{1} << kFractionBits;
+  const int exponent = std::max(power, 1) - 1023 - kFractionBits;
+
+  UInt128 product = static_cast<UInt128>(integer) * static_cast<UInt128>(scale);
   if (exponent >= 0) {
     product <<= exponent;  // at most 2^83 * 2^10
   } else if (exponent <= -100) {
@@ -40,6 +47,19 @@ std::optional<std::int64_t> Scaled(double value, std::int64_t scale) {
   }
   if (product > static_cast<UInt128>(kMost)) return std::nullopt;
   return static_cast<std::int64_t>(product);
+}
+
+// The same; nothing at 2^63 and above. A product below 2^40 is off by 2^-13 at most, so where it is
+// further than that from a half, its nearest integer is that of the exact one: nearly always, and
+// three times as fast.
+std::optional<std::int64_t> Scaled(double value, std::int64_t scale) {
+  constexpr double kRounder = 0x1.8p52;  // added to it, a double loses its fraction
+  const double product = value * static_cast<double>(scale);
+  const double rounded = (product + kRounder) - kRounder;
+  if (product < 0x1p40 && std::abs(product - rounded) < 0.4998) [[likely]] {
+    return static_cast<std::int64_t>(rounded);
+  }
+  return value < 0x1p63 ? ScaledExactly(value, scale) : std::nullopt;
 }
 
 bool Refuse(const Field& field, const char* allowed, PyObject* value) {

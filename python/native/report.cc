@@ -18,6 +18,7 @@ constexpr std::size_t kPositional = 4;  // agent_id, cpu_seconds, memory_mb, tok
 
 struct Call {
   std::array<PyObject*, kArguments> given{};  // null: not given
+  Target target = "";
 };
 
 // The interned names of the arguments, in their order.
@@ -74,45 +75,46 @@ bool ReadCall(Call& call, PyObject* const* arguments, Py_ssize_t count, PyObject
   return true;
 }
 
+// False with a ResourceError set. A function of its own, so that the target is in memory before it
+// is copied into the call of the manager: written and read at once, it would stall the processor.
+[[gnu::noinline]] bool ReadTarget(Call& call) {
+  if (call.given[kScope] != nullptr) {
+    const std::optional<QuotaScope> found = ScopeOf(call.given[kScope]);
+    if (!found) return false;
+    call.target.scope = *found;
+  }
+  PyObject* id = call.given[kAgentId];
+  if (PyUnicode_Check(id) && PyUnicode_IS_COMPACT_ASCII(id)) {
+    call.target.id = {reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(id)),
+                      static_cast<std::size_t>(PyUnicode_GET_LENGTH(id))};
+    return true;
+  }
+  try {
+    call.target.id = TextOf("agent_id", id);
+    return true;
+  } catch (nb::python_error& error) {
+    error.restore();
+    return false;
+  }
+}
+
 // The receipt, or null with the Python error set.
-PyObject* Record(PyObject* self, const Call& call) {
+PyObject* Record(PyObject* self, Call& call) {
   if (!nb::inst_ready(self)) {
     PyErr_SetString(PyExc_RuntimeError, "ResourceManager.__init__ was not called");
     return nullptr;
   }
-  auto* manager = nb::inst_ptr<Engine>(self);
+  auto* engine = nb::inst_ptr<Engine>(self);
+  if (!ReadTarget(call)) return nullptr;
   Amounts amounts;
   for (std::size_t i = 0; i < kFields.size(); ++i) {
     PyObject* value = call.given[kFirstAmount + i];
     if (value == nullptr || value == Py_None) continue;
     if (!SetAmount(amounts, kFields[i], value)) return nullptr;
   }
-  QuotaScope scope = QuotaScope::kAgent;
-  if (call.given[kScope] != nullptr) {
-    const std::optional<QuotaScope> found = ScopeOf(call.given[kScope]);
-    if (!found) return nullptr;
-    scope = *found;
-  }
-  PyObject* id = call.given[kAgentId];
-  Py_ssize_t size = 0;
-  const char* text = nullptr;
-  if (PyUnicode_Check(id) && PyUnicode_IS_COMPACT_ASCII(id)) {
-    text = reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(id));
-    size = PyUnicode_GET_LENGTH(id);
-  } else {
-    try {
-      const std::string_view view = TextOf("agent_id", id);
-      text = view.data();
-      size = static_cast<Py_ssize_t>(view.size());
-    } catch (nb::python_error& error) {
-      error.restore();
-      return nullptr;
-    }
-  }
-  ResourceManager* core = manager->Use();
+  ResourceManager* core = engine->Use();
   if (core == nullptr) return nullptr;
-  const Result<Receipt> receipt = core->ReportUsage(
-      Target(scope, std::string_view(text, static_cast<std::size_t>(size))), amounts);
+  const Result<Receipt> receipt = core->ReportUsage(call.target, amounts);
   if (receipt) return NewReceipt(*receipt);
   Raise(receipt.error());
   return nullptr;
