@@ -188,6 +188,7 @@ struct ImageDescription {
 struct DeviceBuffer {
   BufferHandle buffer = BufferHandle::kNone;
   MemoryHandle memory = MemoryHandle::kNone;
+  std::int64_t bytes = 0;  // as described; its memory may have more
   MemoryInfo info{};
 };
 struct DeviceImage {

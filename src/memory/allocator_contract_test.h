@@ -176,6 +176,7 @@ TEST_P(AllocatorContractTest, BytesGoToTheDeviceAndComeBack) {
     const auto down = Buffer(bytes, {.use = MemoryUse::kReadback, .mapped = true});
     ASSERT_TRUE(up && middle && down);
     EXPECT_NE(down->info.mapped, nullptr);
+    EXPECT_EQ(middle->bytes, bytes);
     EXPECT_GE(middle->info.bytes, bytes);
     Fill(up->memory, bytes, 0x5A);
     world_->Copy(up->buffer, middle->buffer, bytes);

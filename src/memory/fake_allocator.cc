@@ -319,7 +319,8 @@ DeviceResult<DeviceBuffer> FakeAllocator::CreateBuffer(const BufferDescription& 
     FreeLocked(*memory);
     return std::unexpected(resource.error());
   }
-  return DeviceBuffer{To<BufferHandle>(*resource), To<MemoryHandle>(*memory), InfoOf(**memory)};
+  return DeviceBuffer{To<BufferHandle>(*resource), To<MemoryHandle>(*memory), description.bytes,
+                      InfoOf(**memory)};
 }
 
 DeviceResult<DeviceImage> FakeAllocator::CreateImage(const ImageDescription& description,
@@ -355,7 +356,9 @@ DeviceResult<DeviceBuffer> FakeAllocator::PlaceBuffer(
   const std::lock_guard lock(mutex_);
   const auto resource = Bind(From<Memory>(memory), offset, *needs);
   if (!resource) return std::unexpected(resource.error());
-  return DeviceBuffer{.buffer = To<BufferHandle>(*resource), .info = InfoOf(*From<Memory>(memory))};
+  return DeviceBuffer{.buffer = To<BufferHandle>(*resource),
+                      .bytes = description.bytes,
+                      .info = InfoOf(*From<Memory>(memory))};
 }
 
 DeviceResult<DeviceImage> FakeAllocator::PlaceImage(MemoryHandle memory, std::int64_t offset,

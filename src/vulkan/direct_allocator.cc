@@ -150,10 +150,13 @@ class Direct final : public IMemoryAllocator {
   std::array<AtomicStatistics, kMaxMemoryHeaps> statistics_;
 };
 
-DeviceBuffer Made(VkBuffer buffer, MemoryHandle memory, const MemoryInfo& info) noexcept {
-  return {static_cast<BufferHandle>(reinterpret_cast<std::uintptr_t>(buffer)), memory, info};
+DeviceBuffer Made(VkBuffer buffer, const BufferDescription& description, MemoryHandle memory,
+                  const MemoryInfo& info) noexcept {
+  return {static_cast<BufferHandle>(reinterpret_cast<std::uintptr_t>(buffer)), memory,
+          description.bytes, info};
 }
-DeviceImage Made(VkImage image, MemoryHandle memory, const MemoryInfo& info) noexcept {
+DeviceImage Made(VkImage image, const ImageDescription&, MemoryHandle memory,
+                 const MemoryInfo& info) noexcept {
   return {static_cast<ImageHandle>(reinterpret_cast<std::uintptr_t>(image)), memory, info};
 }
 Dedication For(VkBuffer buffer) noexcept { return {.buffer = buffer}; }
@@ -179,7 +182,7 @@ DeviceResult<Result> Direct::Create(const Description& description,
     return std::unexpected(ToDeviceError(result, 0));
   }
   resources_.Name(*resource, request.name);
-  return Made(*resource, ToHandle(*block), (*block)->info);
+  return Made(*resource, description, ToHandle(*block), (*block)->info);
 }
 
 template <class Result, class Description>
@@ -199,7 +202,7 @@ DeviceResult<Result> Direct::Place(MemoryHandle memory, std::int64_t offset,
     resources_.Destroy(*resource);
     return std::unexpected(ToDeviceError(result, needs.bytes));
   }
-  return Made(*resource, MemoryHandle::kNone, block.info);
+  return Made(*resource, description, MemoryHandle::kNone, block.info);
 }
 
 DeviceResult<DeviceMemory> Direct::Allocate(const MemoryNeeds& needs,

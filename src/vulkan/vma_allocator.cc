@@ -239,7 +239,7 @@ DeviceResult<DeviceBuffer> VmaBacked::CreateBuffer(const BufferDescription& desc
   }
   SetName(allocation, request.name);
   resources_.Name(buffer, request.name);
-  return DeviceBuffer{ToHandle(buffer), ToHandle(allocation), ToInfo(info)};
+  return DeviceBuffer{ToHandle(buffer), ToHandle(allocation), description.bytes, ToInfo(info)};
 }
 
 DeviceResult<DeviceImage> VmaBacked::CreateImage(const ImageDescription& description,
@@ -304,7 +304,8 @@ DeviceResult<DeviceBuffer> VmaBacked::PlaceBuffer(MemoryHandle memory, std::int6
     if (!fits) return Refuse(Reason::kArgument, description.bytes);
     return std::unexpected(ToDeviceError(result, description.bytes));
   }
-  return DeviceBuffer{.buffer = ToHandle(*buffer), .info = Info(memory)};
+  return DeviceBuffer{
+      .buffer = ToHandle(*buffer), .bytes = description.bytes, .info = Info(memory)};
 }
 
 DeviceResult<DeviceImage> VmaBacked::PlaceImage(MemoryHandle memory, std::int64_t offset,
