@@ -61,6 +61,11 @@ Result<void> CheckId(Target target) {
   return {};
 }
 
+// It may be anything.
+std::string Given(Target target) {
+  return std::string(NameOf(target.scope)) + " " + Quoted(target.id);
+}
+
 Result<void> CheckParent(Target target, const std::optional<TargetName>& parent) {
   if (!parent || parent->scope > target.scope) return {};
   return Fail(ErrorCode::kInvalidArgument,
@@ -68,7 +73,7 @@ Result<void> CheckParent(Target target, const std::optional<TargetName>& parent)
                   std::string(target.scope == QuotaScope::kAgent     ? "a session or a tenant"
                               : target.scope == QuotaScope::kSession ? "a tenant"
                                                                      : "none for a tenant") +
-                  ", given " + parent->ToString());
+                  ", given " + Given(*parent));
 }
 
 Result<void> CheckLimits(const ResourceLimits& limits) {
@@ -117,7 +122,7 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
   Step parent;
   if (options.parent && !Enter(parent, *options.parent)) {
     return Fail(ErrorCode::kInvalidArgument,
-                "parent: no such quota; given " + options.parent->ToString());
+                "parent: no such quota; given " + Given(*options.parent));
   }
   if (parent.root != nullptr) Begin(parent);
   if (free_records.empty()) {
@@ -170,7 +175,7 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
            DeadlineId(index, account.generation));
   made = QuotaOf(step, account);
   step.Leave();
-  names.Insert(HashOf(target.scope, target.id), index);
+  names.Insert(HashOf(target.scope, target.id), index, account.parent);
   return {};
 }
 

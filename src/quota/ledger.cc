@@ -19,11 +19,11 @@ Ledger::Ledger(ManagerConfig config_in, Thresholds thresholds_in, const Clock& c
 }
 
 bool Ledger::Enter(Step& step, Target target) const {
-  return names.Find(HashOf(target.scope, target.id), [&](RecordIndex index) {
+  const std::uint64_t hash = HashOf(target.scope, target.id);
+  return names.Find(hash, [&](RecordIndex index, RecordIndex above) {
     Prefetch(index);
-    Record& account = records[index];
-    const RecordIndex above = account.parent.load(std::memory_order_relaxed);
     if (above != kNoRecord) Prefetch(above);
+    Record& account = records[index];
     Lock(step, account);
     if ((account.flags & Record::kLive) != 0 && ScopeOf(account) == target.scope &&
         IdOf(account) == target.id) {

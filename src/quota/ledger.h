@@ -216,7 +216,7 @@ inline void Ledger::SetPath(Step& step, RecordIndex index) const {
   do {
     Record& account = records[index];
     step.path[step.size++] = &account;
-    index = account.parent.load(std::memory_order_relaxed);
+    index = account.parent;
   } while (index != kNoRecord);
 }
 

@@ -37,16 +37,19 @@ std::uint64_t HashOf(QuotaScope scope, std::string_view id) noexcept {
 }
 
 NameTable::Slots::Slots(std::size_t count)
-    : mask(count - 1), entries(std::make_unique<std::atomic<std::uint64_t>[]>(count)) {}
+    : mask(count - 1),
+      entries(std::make_unique<std::atomic<std::uint64_t>[]>(count)),
+      hints(std::make_unique<std::atomic<std::uint32_t>[]>(count)) {}
 
 NameTable::NameTable() {
   all_.push_back(std::make_unique<Slots>(kFirstSlots));
   slots_.store(all_.back().get(), std::memory_order_relaxed);
 }
 
-void NameTable::Put(Slots& slots, std::uint64_t entry) {
+void NameTable::Put(Slots& slots, std::uint64_t entry, std::uint32_t hint) {
   std::size_t i = (entry >> 32) & slots.mask;
   while (slots.entries[i].load(std::memory_order_relaxed) != 0) i = (i + 1) & slots.mask;
+  slots.hints[i].store(hint, std::memory_order_relaxed);
   slots.entries[i].store(entry, std::memory_order_release);
 }
 
@@ -55,13 +58,13 @@ void NameTable::Grow() {
   auto larger = std::make_unique<Slots>((old.mask + 1) * 2);
   for (std::size_t i = 0; i <= old.mask; ++i) {
     const std::uint64_t entry = old.entries[i].load(std::memory_order_relaxed);
-    if (entry != 0) Put(*larger, entry);
+    if (entry != 0) Put(*larger, entry, old.hints[i].load(std::memory_order_relaxed));
   }
   all_.push_back(std::move(larger));
   slots_.store(all_.back().get(), std::memory_order_release);
 }
 
-void NameTable::Insert(std::uint64_t hash, std::uint32_t index) {
+void NameTable::Insert(std::uint64_t hash, std::uint32_t index, std::uint32_t hint) {
   // Three quarters full at most: a look then touches one line, rarely two.
   if ((count_ + 1) * 4 > (all_.back()->mask + 1) * 3) {
     version_.fetch_add(1, std::memory_order_acq_rel);
@@ -69,7 +72,7 @@ void NameTable::Insert(std::uint64_t hash, std::uint32_t index) {
     version_.fetch_add(1, std::memory_order_release);
   }
   ++count_;
-  Put(*all_.back(), EntryOf(hash, index));
+  Put(*all_.back(), EntryOf(hash, index), hint);
 }
 
 // Closes the gap by moving back what came after it, so that no mark of a removed entry is left (D.
@@ -88,6 +91,8 @@ void NameTable::Erase(std::uint64_t hash, std::uint32_t index) {
     const std::size_t home = (next >> 32) & slots.mask;
     // It may stay where it is if its home lies after the gap.
     if (((i - home) & slots.mask) < ((i - gap) & slots.mask)) continue;
+    slots.hints[gap].store(slots.hints[i].load(std::memory_order_relaxed),
+                           std::memory_order_relaxed);
     slots.entries[gap].store(next, std::memory_order_release);
     gap = i;
   }

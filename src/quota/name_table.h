@@ -3,6 +3,8 @@
 // Open addressing with linear probing; an entry is 32 bits of the name's hash and the index of the
 // record, in one atomic word. The table does not see names: whoever looks is given each index whose
 // bits agree, and says whether that is the one (it has to take the record's lock for that anyway).
+// Beside it lies a hint, the index of the account above: so both records can be fetched from memory
+// at once, and not the second when the first has come and said where it is.
 //
 // One writer at a time, with `version_` odd while it moves entries: a look that found nothing, and
 // during which the version changed, starts again. One that found something needs no version, since
@@ -30,12 +32,12 @@ class NameTable {
   NameTable(const NameTable&) = delete;
   NameTable& operator=(const NameTable&) = delete;
 
-  // Calls `is_it(index)` for each candidate until it answers true; then so does this.
+  // Calls `is_it(index, hint)` for each candidate until it answers true; then so does this.
   template <class IsIt>
   bool Find(std::uint64_t hash, IsIt&& is_it) const;
 
-  // The first candidate's record will be read soon. REQUIRES: one writer at a time for these.
-  void Insert(std::uint64_t hash, std::uint32_t index);
+  // REQUIRES: one writer at a time for these.
+  void Insert(std::uint64_t hash, std::uint32_t index, std::uint32_t hint);
   void Erase(std::uint64_t hash, std::uint32_t index);
 
  private:
@@ -43,12 +45,13 @@ class NameTable {
     explicit Slots(std::size_t count);
     std::size_t mask;
     std::unique_ptr<std::atomic<std::uint64_t>[]> entries;  // 0: empty
+    std::unique_ptr<std::atomic<std::uint32_t>[]> hints;
   };
 
   static constexpr std::uint64_t EntryOf(std::uint64_t hash, std::uint32_t index) {
     return (hash & ~std::uint64_t{0xffffffff}) | (std::uint64_t{index} + 1);
   }
-  static void Put(Slots& slots, std::uint64_t entry);
+  static void Put(Slots& slots, std::uint64_t entry, std::uint32_t hint);
   void Grow();
 
   std::atomic<const Slots*> slots_;
@@ -68,7 +71,8 @@ bool NameTable::Find(std::uint64_t hash, IsIt&& is_it) const {
       const std::uint64_t entry = slots.entries[i].load(std::memory_order_acquire);
       if (entry == 0) break;
       if ((entry ^ hash) >> 32 != 0) continue;
-      if (is_it(static_cast<std::uint32_t>(entry) - 1)) return true;
+      const std::uint32_t hint = slots.hints[i].load(std::memory_order_relaxed);
+      if (is_it(static_cast<std::uint32_t>(entry) - 1, hint)) return true;
     }
     std::atomic_thread_fence(std::memory_order_acquire);
     if (version % 2 == 0 && version_.load(std::memory_order_relaxed) == version) return false;

@@ -147,7 +147,7 @@ struct alignas(64) Record {
   // Read and written by every report.
   ParkingLock lock;  // of the tree, where this is its root
   std::atomic<RecordIndex> root{0};
-  std::atomic<RecordIndex> parent{kNoRecord};  // without the lock: where to look, not what is so
+  RecordIndex parent = kNoRecord;
   std::uint32_t flags = 0;
   std::array<std::int64_t, kCounterCount> total{};
   std::array<std::int64_t, kCounterCount> edge{};
