@@ -114,6 +114,9 @@ def main():
     runs = run_programs(arguments.build, arguments.smoke)
     rows, missing, busy = [], [], []
     for row in bars:
+        if "program" in row and not (arguments.build / "bench" / row["program"]).exists():
+            busy.append(f"{row['name']}: this build has no {row['program']}")
+            continue
         try:
             judged, beside = judge(row, runs)
             bursts = measured(runs, row["bursts"], row["unit"]) if "bursts" in row else None
