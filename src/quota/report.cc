@@ -248,7 +248,8 @@ double Receipt::load(Resource resource) const noexcept {
 }
 
 double Receipt::rate_per_second(Resource resource) const noexcept {
-  if (elapsed <= Duration(0)) return 0;
+  const bool level = resource == Resource::kMemory || resource == Resource::kGpuMemory;
+  if (level || elapsed <= Duration(0)) return 0;  // a level is held, not used up
   const double seconds = std::chrono::duration<double>(elapsed).count();
   return static_cast<double>(used[IndexOf(resource)]) / seconds;
 }
