@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <new>
 #include <optional>
+#include <string>
 
 #include "amounts.h"
 #include "awaitable.h"
@@ -72,8 +73,16 @@ PyObject* GetRetryAfter(PyObject* self, void*) {
   return PyFloat_FromDouble(std::chrono::duration<double>(Of(self).retry_after).count());
 }
 
-PyObject* Load(PyObject* self, PyObject* name) {
+// The field of a name, if this report was about it; null with a Python error set.
+const Field* FindRecorded(PyObject* self, PyObject* name) {
   const Field* field = FindField(name);
+  if (field == nullptr || Of(self).recorded.Has(field->resource)) return field;
+  RaiseInvalid(std::string(field->name) + ": only what was reported is allowed");
+  return nullptr;
+}
+
+PyObject* Load(PyObject* self, PyObject* name) {
+  const Field* field = FindRecorded(self, name);
   return field != nullptr ? PyFloat_FromDouble(Of(self).load(field->resource)) : nullptr;
 }
 
@@ -84,13 +93,13 @@ double InUnit(Resource resource, double base) {
 }
 
 PyObject* Rate(PyObject* self, PyObject* name) {
-  const Field* field = FindField(name);
+  const Field* field = FindRecorded(self, name);
   if (field == nullptr) return nullptr;
   return PyFloat_FromDouble(InUnit(field->resource, Of(self).rate_per_second(field->resource)));
 }
 
 PyObject* TimeToExhaustion(PyObject* self, PyObject* name) {
-  const Field* field = FindField(name);
+  const Field* field = FindRecorded(self, name);
   if (field == nullptr) return nullptr;
   const std::optional<Duration> time = Of(self).time_to_exhaustion(field->resource);
   if (!time) Py_RETURN_NONE;

@@ -208,7 +208,7 @@ class Receipts(unittest.IsolatedAsyncioTestCase):
 
     async def test_refuse_names_they_do_not_know(self):
         receipt = await self.manager.report_usage("a", tokens=1)
-        for bad in ("disk", 5, "cpu"):
+        for bad in ("disk", 5, "cpu", "cost"):  # the last was not in the report
             with self.assertRaises(mete.ResourceError):
                 receipt.load(bad)
 

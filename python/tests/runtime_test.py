@@ -1,0 +1,93 @@
+"""The runtime around the manager: quotas on spawn, none left after, figures to scale by."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import unittest
+
+import mete
+import mete.sync
+from support import Clock, source_folder
+
+
+class Example(unittest.TestCase):
+    def test_a_runtime_creates_on_spawn_and_cleans_up_on_terminate(self):
+        done = subprocess.run(
+            [sys.executable, source_folder() / "examples" / "embedding_runtime.py"],
+            capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines[0], "suspend talker")
+        self.assertIn("reader: within its limit, what is left lasts a while", lines)
+        self.assertIn("talker: over its limit, what is left is used up", lines)
+        self.assertIn("resume talker", lines)
+        self.assertRegex(lines[-2], r"^session nightly: 4400 tokens, 0\.3 s of CPU, 0 MiB held$")
+        self.assertEqual(lines[-1], "agents left: 0")
+
+
+class Fleet(unittest.TestCase):
+    def test_figures_of_the_receipt_and_of_the_quota_agree(self):
+        clock = Clock()
+        manager = mete.sync.ResourceManager({"clock": clock})
+        manager.create_quota("a", {"tokens_per_hour": 1000, "cpu": "1", "memory": "100Mi"})
+        clock.now += 20
+        receipt = manager.report_usage("a", tokens=400, cpu_seconds=40, memory_mb=25)
+        quota = manager.get_quota("a")
+        for name, limit in (("tokens", "tokens_per_hour"), ("cpu_seconds", "cpu"),
+                            ("memory_mb", "memory")):
+            window = quota.window(limit)
+            self.assertEqual(receipt.load(name), window.load)
+            self.assertEqual(receipt.rate_per_second(name), window.rate_per_second)
+            self.assertEqual(receipt.time_to_exhaustion(name), window.time_to_exhaustion)
+            self.assertEqual(receipt.remaining[name], window.remaining)
+        tokens = quota.window("tokens_per_hour")
+        self.assertEqual((tokens.load, tokens.rate_per_second, tokens.time_to_exhaustion),
+                         (0.4, 20, 30))
+
+    def test_the_tightest_limit_on_the_path_counts(self):
+        manager = mete.sync.ResourceManager()
+        manager.create_quota("t", {"tokens_per_hour": 100}, scope="tenant")
+        manager.create_quota("a", {"tokens_per_hour": 1000}, parent="tenant/t")
+        receipt = manager.report_usage("a", tokens=80)
+        self.assertEqual((receipt.load("tokens"), receipt.remaining["tokens"]), (0.8, 20))
+
+
+@unittest.skipUnless(os.environ.get("METE_PYTHON_PACKAGES") and (
+    pathlib.Path(os.environ["METE_PYTHON_PACKAGES"]) / "mypy").exists(),
+    "mypy is not here (scripts/setup python)")
+class Types(unittest.TestCase):
+    """With the mypy of build/venv, whatever interpreter runs this."""
+
+    def mypy(self, module, *arguments):
+        packages = pathlib.Path(os.environ["METE_PYTHON_PACKAGES"]).resolve()
+        python = packages.parents[2] / "bin" / "python"
+        return subprocess.run(
+            [python, "-m", module, *map(str, arguments)], capture_output=True, text=True,
+            timeout=600, cwd=source_folder() / "python",
+            env={**os.environ, "MYPYPATH": str(source_folder() / "python"),
+                 "MYPY_CACHE_DIR": str(pathlib.Path(os.environ["METE_BUILD"]) / "mypy_cache")})
+
+    def test_the_package_and_a_program_that_uses_it_are_strictly_typed(self):
+        done = self.mypy("mypy", "--strict", "-p", "mete")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        done = self.mypy("mypy", "--strict", "tests/typed_program.py")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_wrong_programs_are_found(self):
+        done = self.mypy("mypy", "--strict", "tests/untypable_program.py")
+        expected = [number for number, line in enumerate(
+            (source_folder() / "python" / "tests" / "untypable_program.py").read_text()
+            .splitlines(), 1) if line.endswith("# wrong")]
+        found = sorted({int(line.split(":")[1]) for line in done.stdout.splitlines()
+                        if ": error: " in line})
+        self.assertEqual(found, expected, done.stdout)
+
+    def test_the_stubs_are_those_of_the_native_module(self):
+        done = self.mypy("mypy.stubtest", "mete._native", "--ignore-missing-stub",
+                         "--ignore-positional-only")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
