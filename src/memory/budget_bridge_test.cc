@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "memory/bridge_world.h"
+#include "memory/test_bridge_world.h"
 
 namespace mete {
 namespace {

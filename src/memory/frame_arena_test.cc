@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -595,7 +596,10 @@ TEST(FrameArenaTest, AThreadThatEntersAsTheFrameEndsGoesOnInTheNext) {
     const auto until = [&](std::uint64_t frame) {
       while (f.arena->frame() < frame) std::this_thread::yield();
     };
-    for (std::uint32_t round = 0; round < 4000 && !testing::Test::HasFailure(); ++round) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    for (std::uint32_t round = 0;
+         round < 4000 && std::chrono::steady_clock::now() < end && !testing::Test::HasFailure();
+         ++round) {
       until(f.arena->frame() + 4);  // its slot is empty again
       for (std::uint32_t wait = 0; wait < round % 61; ++wait) {
         static_cast<void>(f.arena->frame());

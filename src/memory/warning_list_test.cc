@@ -62,7 +62,7 @@ TEST(WarningListTest, AnEndDropsWhatTheCallbackHolds) {
 
 // What a callback refers to may go once End has returned, whichever thread the call runs on.
 TEST(WarningListTest, AnEndWaitsForCallsOfOtherThreads) {
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < 50; ++round) {
     WarningList list;
     std::atomic<bool> entered{false};
     std::atomic<int> calls{0};
