@@ -143,6 +143,8 @@ PyGetSetDef members[] = {
      "This report made a policy ask for something new.", nullptr},
     {"retry_after", GetRetryAfter, nullptr, "Seconds until the next request fits.", nullptr},
     {"used", GetAmounts<&Receipt::used>, nullptr, "Used in the main window, by name.", nullptr},
+    {"limit", GetAmounts<&Receipt::limit>, nullptr,
+     "Of all limits on the path the one that leaves the least, by name; None: unlimited.", nullptr},
     {"remaining", GetAmounts<&Receipt::remaining>, nullptr,
      "What is left under the tightest limit, by name; None: unlimited.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},

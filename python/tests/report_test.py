@@ -182,6 +182,7 @@ class Receipts(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(receipt.recorded, {"cpu_seconds", "tokens"})
         self.assertEqual(receipt.measured, set())
         self.assertEqual(receipt.used, {"cpu_seconds": 60.0, "tokens": 400})
+        self.assertEqual(receipt.limit, {"cpu_seconds": 3600.0, "tokens": 1000})
         self.assertEqual(receipt.remaining, {"cpu_seconds": 3540.0, "tokens": 600})
         self.assertEqual(receipt.load("tokens"), 0.4)
         self.assertEqual(receipt.rate_per_second("tokens"), 40)
