@@ -229,7 +229,7 @@ void AgentMemory(benchmark::State& state) {
     QuotaOptions in;
     for (int i = 0; i < kAgents; ++i) {
       if (i % 10 == 0) {
-        const std::string session = NameOf("session-that-is-31-bytes", i / 10);
+        const std::string session = NameOf("session-of-31-bytes-12", i / 10);
         in.parent = TargetName{QuotaScope::kTenant, "tenant"};
         Must(manager->CreateQuota({QuotaScope::kSession, session}, limits, in));
         in.parent = TargetName{QuotaScope::kSession, session};

@@ -31,4 +31,8 @@ void* MapPages(std::size_t bytes, bool huge) {
 
 void UnmapPages(void* memory, std::size_t bytes) noexcept { munmap(memory, bytes); }
 
+void DropPages(void* memory, std::size_t bytes) noexcept {
+  madvise(memory, bytes, MADV_DONTNEED);  // of private memory: zero at the next access (madvise(2))
+}
+
 }  // namespace mete

@@ -13,5 +13,7 @@ inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // REQUIRES: whole small pages.
 void* MapPages(std::size_t bytes, bool huge);
 void UnmapPages(void* memory, std::size_t bytes) noexcept;
+// It reads as zero again and costs nothing, but may still be read.
+void DropPages(void* memory, std::size_t bytes) noexcept;
 
 }  // namespace mete

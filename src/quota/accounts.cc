@@ -127,7 +127,7 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
   if (parent.root != nullptr) Begin(parent);
   if (free_records.empty()) {
     const RecordIndex next = records.size();
-    if (next == decltype(records)::kMax) {
+    if (next == NameTable::kMaxIndex) {
       return Fail(ErrorCode::kInvalidArgument,
                   "quotas: too many; allowed: " + std::to_string(next));
     }
@@ -141,9 +141,9 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
   Lock(step, account);
   free_records.pop_back();
 
-  account.flags = static_cast<std::uint32_t>(target.scope) | Record::kLive;
+  account.flags = Record::kLive;
   account.terms = terms_index;
-  if (!account.name.Set(target.id)) ExtraOf(account).long_name = target.id;
+  if (!account.name.Set(target.scope, target.id)) RareOf(account).long_name = target.id;
   if (parent.root != nullptr) {
     const RecordIndex above = parent.index;
     account.parent = above;
@@ -167,7 +167,7 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
     Line& line = AddLine(account, info.kind);
     line.limit = limit->amount;
     line.text = texts.Take(limit->text);
-    if (info.counting == Counting::kRate) StartRate(ExtraOf(account), limit->amount, step.now);
+    if (info.counting == Counting::kRate) StartRate(RareOf(account), limit->amount, step.now);
   }
   if (target.scope == QuotaScope::kAgent) Inherit(step, account);
   Finish(step);
@@ -175,7 +175,8 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
            DeadlineId(index, account.generation));
   made = QuotaOf(step, account);
   step.Leave();
-  names.Insert(HashOf(target.scope, target.id), index, account.parent);
+  names.Insert(HashOf(target.scope, target.id), index, account.parent,
+               [this](RecordIndex other) { return HashOf(records[other]); });
   return {};
 }
 
@@ -216,8 +217,8 @@ void Ledger::Forget(Step& step, Record& account) {
     if (own > 0) Count(step, level, -own);
     LookUpwards(step, level, false, Duration(0));
   }
-  if (account.extra) {
-    for (const HoldId id : std::vector<HoldId>(account.extra->holds)) {
+  if (const Rare* const rare = RareIn(account)) {
+    for (const HoldId id : std::vector<HoldId>(rare->holds)) {
       if (const auto hold = holds.Find(id); hold && holds.Close(id)) GiveBack(step, id, *hold, 0);
     }
   }
@@ -229,7 +230,7 @@ void Ledger::Forget(Step& step, Record& account) {
   Event removed{.kind = EventKind::kRemoved};
   removed.usage = LifetimeUsage(account);
   Emit(std::move(removed), step, account, account, nullptr);
-  names.Erase(HashOf(ScopeOf(account), IdOf(account)), index);
+  names.Erase(HashOf(account), index, [this](RecordIndex other) { return HashOf(records[other]); });
 
   if (account.parent != kNoRecord) {
     auto& siblings = records[account.parent].extra->children;
@@ -311,7 +312,8 @@ Result<void> ResourceManager::Attach(Target target, const Running& running) {
   }
   account.flags |= Record::kRunning | (running.cpu_held ? Record::kCpuHeld : 0u) |
                    (running.measured.empty() ? 0u : Record::kHasMeasured);
-  if (!running.measured.empty()) ExtraOf(account).measured = running.measured;
+  if (!running.measured.empty()) RareOf(account).measured = running.measured;
+  if (Rare* const rare = RareIn(account)) rare->failures = 0;
   ledger_->QueueIntent(account, step.index);
   ledger_->Finish(step);
   return {};

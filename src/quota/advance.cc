@@ -14,14 +14,13 @@ void Ledger::Schedule(Time at, Deadlines::Kind kind, std::uint64_t id) {
 
 // A rate that is over its limit ends its violation by draining; a deadline waits for that.
 void Ledger::ScheduleRate(const Step& step, Record& account) {
-  Extra* const extra = account.extra.get();
-  if (extra == nullptr || !extra->rate) return;
-  if (extra->rate_used <= extra->rate->limit()) return;
-  const Duration wait = extra->rate->TimeUntil(extra->rate->limit(), step.now);
+  Rare* const rare = RateIn(account);
+  if (rare == nullptr || rare->rate_used <= rare->rate->limit()) return;
+  const Duration wait = rare->rate->TimeUntil(rare->rate->limit(), step.now);
   // Of a limit that was raised, the earlier deadline is for an earlier violation.
-  if (wait >= Time::max() - step.now || step.now + wait >= extra->rate_due) return;
-  extra->rate_due = step.now + wait;
-  Schedule(extra->rate_due, Deadlines::Kind::kRate,
+  if (wait >= Time::max() - step.now || step.now + wait >= rare->rate_due) return;
+  rare->rate_due = step.now + wait;
+  Schedule(rare->rate_due, Deadlines::Kind::kRate,
            DeadlineId(IndexIn(step, account), account.generation));
 }
 
@@ -33,7 +32,9 @@ void Ledger::Due(const Deadlines::Entry& due) {
   Record& account = step.leaf();
   switch (due.kind()) {
     case Deadlines::Kind::kRate:
-      if (account.extra->rate_due <= step.now) account.extra->rate_due = Time::max();
+      if (Rare* const rare = RateIn(account); rare != nullptr && rare->rate_due <= step.now) {
+        rare->rate_due = Time::max();
+      }
       break;
     case Deadlines::Kind::kRetry: QueueIntent(account, index); break;
     default: break;
@@ -105,7 +106,11 @@ void ResourceManager::Start(Enforcer* enforcer, std::function<void()> wake) {
 }
 
 void ResourceManager::CarryOut(Enforcer& enforcer) {
-  for (const Intent& intent : TakeIntents()) {
+  // One by one: what is not carried out when it stops is still to be done.
+  while (!ledger_->stopping) {
+    const std::vector<Intent> taken = TakeIntents(1);
+    if (taken.empty()) return;
+    const Intent& intent = taken.front();
     const auto result = [&]() -> Result<void> {
       switch (intent.verb) {
         case Verb::kSuspend: return enforcer.Suspend(intent);
@@ -117,7 +122,6 @@ void ResourceManager::CarryOut(Enforcer& enforcer) {
       return {};
     }();
     FinishIntent(intent, result);
-    if (ledger_->stopping) return;
   }
 }
 

@@ -44,18 +44,17 @@ void KeepCauseFlags(Record& account) {
 
 bool IsLifted(const Record& agent, RecordIndex above, LimitKind kind) {
   if ((agent.flags & Record::kHasLifted) == 0) return false;
-  const auto& lifted = agent.extra->lifted;
-  return std::any_of(lifted.begin(), lifted.end(), [&](const Extra::Lifted& one) {
+  const auto& lifted = RareIn(agent)->lifted;
+  return std::any_of(lifted.begin(), lifted.end(), [&](const Rare::Lifted& one) {
     return one.account == above && one.limit == kind;
   });
 }
 
 void Unlift(Record& agent, RecordIndex above, LimitKind kind) {
   if ((agent.flags & Record::kHasLifted) == 0) return;
-  std::erase_if(agent.extra->lifted, [&](const Extra::Lifted& one) {
-    return one.account == above && one.limit == kind;
-  });
-  if (agent.extra->lifted.empty()) agent.flags &= ~std::uint32_t{Record::kHasLifted};
+  std::erase_if(RareIn(agent)->lifted,
+                [&](const Rare::Lifted& one) { return one.account == above && one.limit == kind; });
+  if (RareIn(agent)->lifted.empty()) agent.flags &= ~std::uint32_t{Record::kHasLifted};
 }
 
 }  // namespace
@@ -185,7 +184,7 @@ void Ledger::Lift(Step& step, Record& account, QuotaAction action) {
   for (RecordIndex above = account.parent; above != kNoRecord; above = records[above].parent) {
     ForEachLine(records[above], [&](const Line& line) {
       if (!line.is_cause || line.action != action || IsLifted(account, above, line.kind)) return;
-      ExtraOf(account).lifted.push_back({above, line.kind});
+      RareOf(account).lifted.push_back({above, line.kind});
       account.flags |= Record::kHasLifted;
       last = &line;
       last_account = &records[above];

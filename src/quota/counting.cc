@@ -77,9 +77,9 @@ void RewriteLines(Record& record, Function&& change) {
   record.lines = {};
   std::copy_n(lines.begin(), std::min(lines.size(), record.lines.size()), record.lines.begin());
   if (lines.size() > record.lines.size()) {
-    ExtraOf(record).lines.assign(lines.begin() + record.lines.size(), lines.end());
-  } else if (record.extra) {
-    record.extra->lines.clear();
+    RareOf(record).lines.assign(lines.begin() + record.lines.size(), lines.end());
+  } else if (Rare* const rare = RareIn(record)) {
+    rare->lines.clear();
   }
 }
 
@@ -122,7 +122,10 @@ std::int64_t EffectiveLimit(const Line& line, const Terms& terms) {
 }
 
 std::int64_t UsedOf(const Record& record, LimitKind kind) {
-  if (kind == LimitKind::kRequestsPerMinute) return record.extra ? record.extra->rate_used : 0;
+  if (kind == LimitKind::kRequestsPerMinute) {
+    const Rare* const rare = RateIn(record);
+    return rare == nullptr ? 0 : rare->rate_used;
+  }
   return TotalOf(record, InfoOf(kind).resource) - BaseOf(record, kind);
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "mete/budget.h"
+#include "quota/name_table.h"
 #include "quota/record.h"
 #include "quota/terms.h"
 
@@ -38,17 +39,26 @@ constexpr bool IsInDay(LimitKind kind) {
   return kind == LimitKind::kTokensPerDay || kind == LimitKind::kCostPerDay;
 }
 
-inline QuotaScope ScopeOf(const Record& record) {
-  return static_cast<QuotaScope>(record.flags & Record::kScopeMask);
-}
+inline QuotaScope ScopeOf(const Record& record) { return record.name.scope(); }
 inline std::string_view IdOf(const Record& record) {
-  return record.name.is_long() ? std::string_view(record.extra->long_name) : record.name.text();
+  return record.name.is_long() ? std::string_view(record.extra->rare->long_name) : record.name.id();
 }
 TargetName NameOf(const Record& record);
+inline std::uint64_t HashOf(const Record& record) { return HashOf(ScopeOf(record), IdOf(record)); }
 
 inline Extra& ExtraOf(Record& record) {
   if (!record.extra) record.extra = std::make_unique<Extra>();
   return *record.extra;
+}
+
+inline Rare& RareOf(Record& record) {
+  Extra& extra = ExtraOf(record);
+  if (!extra.rare) extra.rare = std::make_unique<Rare>();
+  return *extra.rare;
+}
+// Null, where there is none.
+inline Rare* RareIn(const Record& record) {
+  return record.extra ? record.extra->rare.get() : nullptr;
 }
 
 // The limits that are set, in the order of LimitKind.
@@ -58,8 +68,9 @@ void ForEachLine(Record& record, Function&& function) {
     if (!line.is_set) return;
     function(line);
   }
-  if (!record.extra) return;
-  for (Line& line : record.extra->lines) function(line);
+  Rare* const rare = RareIn(record);
+  if (rare == nullptr) return;
+  for (Line& line : rare->lines) function(line);
 }
 template <class Function>
 void ForEachLineOf(Record& record, Resource resource, Function&& function) {
@@ -79,7 +90,7 @@ inline std::int64_t HeldOf(const Record& record, Resource resource) {
 }
 // What is measured from outside, so that a report of it counts nothing (rule 15).
 inline ResourceSet MeasuredOf(const Record& record) {
-  return (record.flags & Record::kHasMeasured) != 0 ? record.extra->measured : ResourceSet();
+  return (record.flags & Record::kHasMeasured) != 0 ? RareIn(record)->measured : ResourceSet();
 }
 // Whether anything is held against it here: not `cpu` where the kernel holds the rate.
 inline bool IsCompared(const Record& record, const Line& line) {
@@ -89,9 +100,16 @@ inline bool IsCompared(const Record& record, const Line& line) {
 Time ResetAt(const Record& record, LimitKind kind, const Terms& terms);
 
 // REQUIRES: a limit of requests.
-inline void StartRate(Extra& extra, std::int64_t limit, Time now) {
-  extra.rate.emplace(limit, InfoOf(LimitKind::kRequestsPerMinute).window, now);
-  ++extra.rate_number;
+inline void StartRate(Rare& rare, std::int64_t limit, Time now) {
+  rare.rate.emplace(limit, InfoOf(LimitKind::kRequestsPerMinute).window, now);
+  rare.rate_used = 0;
+  rare.rate_due = Time::max();
+  ++rare.rate_number;
+}
+// Null, where requests have no limit.
+inline Rare* RateIn(const Record& record) {
+  Rare* const rare = RareIn(record);
+  return rare != nullptr && rare->rate ? rare : nullptr;
 }
 
 // What the account itself holds of a level, without those below it.

@@ -29,11 +29,43 @@ std::string_view NameOf(EventKind kind) noexcept {
   return kNames[index];
 }
 
+EventLog::Kept::Kept(Event&& event)
+    : kind(event.kind),
+      percent(static_cast<std::uint8_t>(event.percent)),
+      limit(event.limit),
+      time(event.time),
+      wall_time(event.wall_time),
+      target(std::move(event.target)),
+      used(event.used),
+      amount(event.amount),
+      windows(event.windows) {
+  if (event.account != target) account = std::make_unique<TargetName>(std::move(event.account));
+  if (!event.detail.empty()) detail = std::make_unique<std::string>(std::move(event.detail));
+  if (event.usage != ResourceUsage{}) usage = std::make_unique<ResourceUsage>(event.usage);
+}
+
+Event EventLog::Kept::Restore(std::uint64_t sequence) const {
+  Event event{.sequence = sequence,
+              .kind = kind,
+              .time = time,
+              .wall_time = wall_time,
+              .target = target,
+              .account = account ? *account : target,
+              .limit = limit,
+              .percent = percent,
+              .used = used,
+              .amount = amount,
+              .windows = windows};
+  if (detail) event.detail = *detail;
+  if (usage) event.usage = *usage;
+  return event;
+}
+
 void EventLog::Append(Event event) {
   {
     const std::lock_guard lock(mutex_);
-    event.sequence = ++last_;
-    events_.push_back(std::move(event));
+    ++last_;
+    events_.emplace_back(std::move(event));
     if (events_.size() > kept_) events_.pop_front();
   }
   more_.notify_all();
@@ -58,10 +90,9 @@ EventReader::Batch EventLog::Take(std::uint64_t& next, std::size_t most) {
   const std::uint64_t first = last_ + 1 - events_.size();
   if (next < first) batch.missed = first - std::exchange(next, first);
   if (next > last_) return batch;
-  const auto from = events_.begin() + static_cast<std::ptrdiff_t>(next - first);
-  const auto count = static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(most, last_ + 1 - next));
-  batch.events.assign(from, from + count);
-  next += static_cast<std::uint64_t>(count);
+  const std::uint64_t end = next + std::min<std::uint64_t>(most, last_ + 1 - next);
+  batch.events.reserve(end - next);
+  for (; next < end; ++next) batch.events.push_back(events_[next - first].Restore(next));
   return batch;
 }
 

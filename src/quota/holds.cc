@@ -23,7 +23,7 @@ std::optional<Error> Ledger::RefusalOf(const Step& step, Record& account, const 
   const std::int64_t held = HeldOf(account, info.resource);
   Duration wait{0};
   if (info.counting == Counting::kRate) {
-    const auto fits = RateLimit(*account.extra->rate).TryReserve(asked, step.now);
+    const auto fits = RateLimit(*RateIn(account)->rate).TryReserve(asked, step.now);
     if (fits) return std::nullopt;
     wait = fits.error() == RateLimit::kNever ? Duration(0) : fits.error();
   } else {
@@ -86,21 +86,21 @@ Result<Reservation> ResourceManager::Reserve(Target target, const Amounts& amoun
   ForEachResource(amounts.named(), [&](Resource resource) {
     const std::int64_t amount = amounts.Get(resource);
     for (std::size_t level = 0; level < step.size; ++level) {
-      Extra& extra = ExtraOf(*step.path[level]);
+      Record& account = *step.path[level];
       if (resource != Resource::kRequests) {
-        extra.held[IndexOf(resource)] += amount;
-      } else if (extra.rate) {
+        ExtraOf(account).held[IndexOf(resource)] += amount;
+      } else if (Rare* const rare = RateIn(account)) {
         // Used at once; CheckRoom has seen that it fits.
-        hold.slots[level] = *extra.rate->TryReserve(amount, step.now);
-        hold.rates[level] = extra.rate_number;
-        extra.rate_used = extra.rate->Used(step.now);
+        hold.slots[level] = *rare->rate->TryReserve(amount, step.now);
+        hold.rates[level] = rare->rate_number;
+        rare->rate_used = rare->rate->Used(step.now);
       }
     }
     // Only a rate uses what it admits at once, and can reach a threshold by it.
     if (resource == Resource::kRequests) ledger.LookUpwards(step, resource, false, Duration(0));
   });
   const HoldId id = ledger.holds.Open(hold);
-  ExtraOf(step.leaf()).holds.push_back(id);
+  RareOf(step.leaf()).holds.push_back(id);
   if (options.ttl) {
     ledger.deadlines.DropHolds([&](HoldId other) { return !ledger.holds.Find(other); });
     ledger.Schedule(step.now + *options.ttl, Deadlines::Kind::kHold, id);
@@ -112,16 +112,18 @@ Result<Reservation> ResourceManager::Reserve(Target target, const Amounts& amoun
 // The amounts are free again, and nothing is used; what a rate admitted comes back as far as it has
 // not drained.
 void Ledger::GiveBack(Step& step, HoldId id, const OpenHold& hold, std::int64_t requests_used) {
-  std::erase(ExtraOf(step.leaf()).holds, id);
+  std::erase(RareOf(step.leaf()).holds, id);
   for (std::size_t level = 0; level < step.size; ++level) {
-    Extra& extra = ExtraOf(*step.path[level]);
+    Record& account = *step.path[level];
+    Rare* const rare = RateIn(account);
     ForEachResource(hold.reserved.named(), [&](Resource resource) {
       const std::int64_t amount = hold.reserved.Get(resource);
       if (resource != Resource::kRequests) {
-        extra.held[IndexOf(resource)] -= amount;
-      } else if (extra.rate && extra.rate_number == hold.rates[level] && amount > requests_used) {
-        extra.rate->GiveBack(hold.slots[level], amount - requests_used, step.now);
-        extra.rate_used = extra.rate->Used(step.now);
+        ExtraOf(account).held[IndexOf(resource)] -= amount;
+      } else if (rare != nullptr && rare->rate_number == hold.rates[level] &&
+                 amount > requests_used) {
+        rare->rate->GiveBack(hold.slots[level], amount - requests_used, step.now);
+        rare->rate_used = rare->rate->Used(step.now);
       }
     });
   }

@@ -43,6 +43,13 @@ std::uint32_t After(Verb verb, std::uint32_t flags) {
   return flags;
 }
 
+// Only what failed waits; what is asked for instead does not.
+bool WaitsToRetry(const Record& agent, Verb verb, const Clock& clock) {
+  const Rare* const rare = RareIn(agent);
+  return rare != nullptr && rare->failures > 0 && rare->failed == verb &&
+         clock.Now() < rare->retry_at;
+}
+
 QuotaAction ActionOf(Verb verb) {
   switch (verb) {
     case Verb::kSuspend:
@@ -70,7 +77,8 @@ void Ledger::QueueIntent(Record& agent, RecordIndex index) {
   const std::uint32_t wanted = HeldBack(agent);
   // A target whose end is no longer asked for may live again.
   if ((wanted & Record::kTerminate) == 0) agent.flags &= ~std::uint32_t{Record::kIsTerminated};
-  if (!NextVerb(wanted, agent.flags)) return;
+  const std::optional<Verb> verb = NextVerb(wanted, agent.flags);
+  if (!verb || WaitsToRetry(agent, *verb, clock)) return;
   agent.flags |= Record::kQueued;
   intents.Push(index);
   news.store(true, std::memory_order_relaxed);
@@ -88,12 +96,13 @@ std::vector<Intent> ResourceManager::TakeIntents(std::size_t most) {
     if ((agent.flags & Record::kQueued) == 0) continue;
     agent.flags &= ~std::uint32_t{Record::kQueued};
     const std::optional<Verb> verb = NextVerb(ledger_->HeldBack(agent), agent.flags);
-    if (!verb) continue;
+    if (!verb || WaitsToRetry(agent, *verb, ledger_->clock)) continue;
     agent.flags |= Record::kInFlight;
     Intent intent{.verb = *verb, .target = NameOf(agent), .account = {}, .limit = {}};
     intent.id = ledger_->intents.GiveOut({*index, agent.generation, *verb});
     intent.account = intent.target;
-    if (agent.extra) intent.attempt = agent.extra->failures + 1;
+    const Rare* const rare = RareIn(agent);
+    if (rare != nullptr && rare->failed == *verb) intent.attempt = rare->failures + 1;
     for (const Cause& cause : ledger_->CausesOf(agent)) {
       if (cause.action != ActionOf(*verb)) continue;
       intent.account = cause.account;
@@ -115,11 +124,13 @@ void ResourceManager::FinishIntent(const Intent& intent, const Result<void>& res
   agent.flags &= ~std::uint32_t{Record::kInFlight};
   if (result) {
     agent.flags = After(given->verb, agent.flags);
-    if (agent.extra) agent.extra->failures = 0;
-    ledger_->QueueIntent(agent, step.index);
+    if (Rare* const rare = RareIn(agent)) rare->failures = 0;
   } else {
-    Extra& extra = ExtraOf(agent);
-    const Duration pause = PauseAfter(++extra.failures);
+    Rare& rare = RareOf(agent);
+    rare.failures = rare.failed == given->verb ? rare.failures + 1 : 1;
+    rare.failed = given->verb;
+    const Duration pause = PauseAfter(rare.failures);
+    rare.retry_at = step.now + pause;
     Event failed{.kind = EventKind::kActionFailed};
     failed.detail = std::string(NameOf(given->verb)) + ", tried again in " + FormatDuration(pause) +
                     ": " + result.error().ToString();
@@ -127,6 +138,7 @@ void ResourceManager::FinishIntent(const Intent& intent, const Result<void>& res
     ledger_->Schedule(step.now + pause, Deadlines::Kind::kRetry,
                       DeadlineId(step.index, agent.generation));
   }
+  ledger_->QueueIntent(agent, step.index);
   ledger_->Finish(step);
 }
 

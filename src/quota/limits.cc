@@ -38,10 +38,7 @@ void Ledger::SetLimit(Step& step, Record& account, LimitKind kind, const Limit& 
     if (line->is_cause) EndCause(step, account, line, line->action);
     texts.Release(line->text);
     RemoveLine(account, kind);
-    if (account.extra && kind == LimitKind::kRequestsPerMinute) {
-      account.extra->rate.reset();
-      account.extra->rate_used = 0;
-    }
+    if (kind == LimitKind::kRequestsPerMinute) RareIn(account)->rate.reset();
     return;
   }
   const bool is_new = line == nullptr;
@@ -50,10 +47,10 @@ void Ledger::SetLimit(Step& step, Record& account, LimitKind kind, const Limit& 
   line->limit = limit.amount;
   texts.Release(std::exchange(line->text, texts.Take(limit.text)));
   if (kind == LimitKind::kRequestsPerMinute) {
-    Extra& extra = ExtraOf(account);
-    if (is_new) StartRate(extra, limit.amount, step.now);
-    extra.rate->SetLimit(limit.amount, step.now);
-    extra.rate_used = extra.rate->Used(step.now);
+    Rare& rare = RareOf(account);
+    if (is_new) StartRate(rare, limit.amount, step.now);
+    rare.rate->SetLimit(limit.amount, step.now);
+    rare.rate_used = rare.rate->Used(step.now);
   }
   updated(line);
   Rearm(*line, UsedOf(account, kind), EffectiveLimit(*line, TermsOf(account)), thresholds);
@@ -76,10 +73,10 @@ void Ledger::Reset(Step& step, Record& account) {
     extra->cost_base = extra->cost_main_base = extra->cost;
     extra->gpu_peak_before = std::max(extra->gpu_peak_before, extra->gpu_peak);
     extra->gpu_peak = extra->gpu_memory;
-    if (extra->rate) {
-      extra->rate->Reset(step.now);
-      extra->rate_used = 0;
-    }
+  }
+  if (Rare* const rare = RateIn(account)) {
+    rare->rate->Reset(step.now);
+    rare->rate_used = 0;
   }
   ForEachLine(account, [&](Line& line) {
     if (!IsLevel(InfoOf(line.kind).resource)) line.armed = kAllArmed;
@@ -91,8 +88,8 @@ void Ledger::Reset(Step& step, Record& account) {
 // A window keeps its phase: after idle time the next end is the next boundary in the future, and
 // one event says how many were passed.
 void Ledger::EndWindows(Step& step, Record& account) {
-  if (Extra* extra = account.extra.get(); extra != nullptr && extra->rate) {
-    extra->rate_used = extra->rate->Used(step.now);
+  if (Rare* const rare = RateIn(account)) {
+    rare->rate_used = rare->rate->Used(step.now);
     Line* line = FindLine(account, LimitKind::kRequestsPerMinute);
     Look(step, account, *line, false, Duration(0));
   }

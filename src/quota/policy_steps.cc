@@ -45,13 +45,13 @@ void Ledger::Look(Step& step, Record& account, Line& line, bool violating, Durat
   if (!violating) return;
   const Policy& policy = TermsOf(account).of(InfoOf(line.kind).resource);
   PolicyState state{.warned = line.warned, .acted = line.acted, .lifted = line.lifted};
-  if (line.warned) state.warned_at = account.extra->warned_at[IndexOf(line.kind)];
+  if (line.warned) state.warned_at = RareIn(account)->warned_at[IndexOf(line.kind)];
   const Decision decision = Decide(policy.mode, state, step.now, grace);
   switch (decision) {
     case Decision::kNothing: return;
     case Decision::kWarn:
       line.warned = true;
-      ExtraOf(account).warned_at[IndexOf(line.kind)] = step.now;
+      RareOf(account).warned_at[IndexOf(line.kind)] = step.now;
       break;
     case Decision::kAct: line.acted = true; break;
   }

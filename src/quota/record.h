@@ -11,7 +11,8 @@
 // their `look_at`, is three additions for each and nothing else (Ledger::ReportQuietly); whatever
 // is not that takes the long way, which then recomputes the edges (Ledger::Watch).
 //
-// What few accounts need lies in an Extra, made when it is first needed.
+// What not every account needs lies in an Extra, and what few need in a Rare behind it, each made
+// when it is first needed.
 //
 // A record is guarded by the lock in the record of its root, the account without a parent; but for
 // `root`, which says where that lock is. Records are never freed, only used again: a lookup may
@@ -31,6 +32,7 @@
 #include <vector>
 
 #include "mete/clock.h"
+#include "mete/enforcer.h"
 #include "mete/quota.h"
 #include "mete/usage.h"
 #include "quota/parking_lock.h"
@@ -62,34 +64,64 @@ struct Line {
 };
 static_assert(sizeof(Line) == 16);
 
-// An id of up to 31 bytes in place; a longer one is in the Extra.
-class ShortName {
+// A scope, and an id of up to 31 bytes in place; a longer one is in the Rare. Does not change while
+// the account is in the table of names.
+class Name {
  public:
-  static constexpr std::size_t kMax = 31;
+  static constexpr std::size_t kMaxBytes = 31;
 
-  bool Set(std::string_view text) noexcept {
-    if (text.size() > kMax) return size_ = kLong, false;
-    std::memcpy(text_, text.data(), text.size());
-    size_ = static_cast<std::uint8_t>(text.size());
-    return true;
+  // False: the id is too long, and has to be kept elsewhere.
+  bool Set(QuotaScope scope, std::string_view id) noexcept {
+    const bool fits = id.size() <= kMaxBytes;
+    if (fits) std::memcpy(id_, id.data(), id.size());
+    const std::size_t size = fits ? id.size() : kLong;
+    size_and_scope_ = static_cast<std::uint8_t>(size | static_cast<unsigned>(scope) << kScopeShift);
+    return fits;
   }
-  bool is_long() const noexcept { return size_ == kLong; }
-  std::string_view text() const noexcept { return {text_, size_}; }
+  QuotaScope scope() const noexcept {
+    return static_cast<QuotaScope>(size_and_scope_ >> kScopeShift);
+  }
+  bool is_long() const noexcept { return size() == kLong; }
+  std::string_view id() const noexcept { return {id_, size()}; }
 
  private:
-  static constexpr std::uint8_t kLong = 0xff;
-  char text_[kMax];
-  std::uint8_t size_ = 0;
+  static constexpr int kScopeShift = 6;
+  static constexpr std::size_t kLong = (1u << kScopeShift) - 1;
+  std::size_t size() const noexcept { return size_and_scope_ & kLong; }
+
+  char id_[kMaxBytes];
+  std::uint8_t size_and_scope_ = 0;
 };
 
-// What some accounts need.
-struct Extra {
+// What few accounts need.
+struct Rare {
   std::string long_name;
-  std::vector<Line> lines;                          // beyond those in the record
-  std::vector<RecordIndex> children;                // in no order; each knows its place
-  std::vector<std::uint64_t> holds;                 // open, of this account itself
-  std::array<std::int64_t, kResourceCount> held{};  // of this account and all below
+  std::vector<Line> lines;           // beyond those in the record
+  std::vector<std::uint64_t> holds;  // open, of this account itself
   std::array<Time, kLimitKindCount> warned_at{};
+
+  std::optional<RateLimit> rate;  // while there is a limit
+  std::uint32_t rate_number = 0;  // from 1: a limit that was removed and set again is another
+  std::int64_t rate_used = 0;     // what has not drained yet, when it was last looked at
+  Time rate_due = Time::max();    // of the deadline that waits for it to drain
+
+  // Causes above this agent that an operator lifted for it, until they end.
+  struct Lifted {
+    RecordIndex account;
+    LimitKind limit;
+  };
+  std::vector<Lifted> lifted;
+
+  ResourceSet measured;
+  int failures = 0;  // in a row, of `failed`, which is tried again at `retry_at`
+  Verb failed = Verb::kSuspend;
+  Time retry_at{};
+};
+
+// What every account with others below it needs, and every one that reserves.
+struct Extra {
+  std::vector<RecordIndex> children;                // in no order; each knows its place
+  std::array<std::int64_t, kResourceCount> held{};  // of this account and all below
 
   // Of a session or tenant: the levels that were reported of itself, beside those below it.
   std::int64_t own_memory = 0;
@@ -103,38 +135,23 @@ struct Extra {
   std::int64_t cost = 0;
   std::int64_t cost_base = 0;       // day
   std::int64_t cost_main_base = 0;  // main window
-  std::optional<RateLimit> rate;    // while there is a limit
-  std::uint32_t rate_number = 0;    // from 1: a limit that was removed and set again is another
-  std::int64_t rate_used = 0;       // what has not drained yet, when it was last looked at
-  Time rate_due = Time::max();      // of the deadline that waits for it to drain
-
-  // Causes above this agent that an operator lifted for it, until they end.
-  struct Lifted {
-    RecordIndex account;
-    LimitKind limit;
-  };
-  std::vector<Lifted> lifted;
-
-  ResourceSet measured;
-  int failures = 0;  // of the current intent, in a row
-  Time retry_at{};
+  std::unique_ptr<Rare> rare;
 };
 
 struct alignas(64) Record {
   enum Flag : std::uint32_t {
-    kScopeMask = 3,
     kLive = 1u << 2,
     kChanged = 1u << 3,  // since the last record of usage
     kRunning = 1u << 4,
     kCpuHeld = 1u << 5,      // by the kernel: `cpu` is not compared
-    kHasMeasured = 1u << 6,  // see Extra::measured
+    kHasMeasured = 1u << 6,  // see Rare::measured
     kOperatorSuspend = 1u << 7,
     kOperatorTerminate = 1u << 8,
     // Own causes, of limits and of the operator.
     kThrottle = 1u << 9,
     kSuspend = 1u << 10,
     kTerminate = 1u << 11,
-    kHasLifted = 1u << 12,  // see Extra::lifted
+    kHasLifted = 1u << 12,  // see Rare::lifted
     // What the enforcer has brought about.
     kIsThrottled = 1u << 13,
     kIsSuspended = 1u << 14,
@@ -160,13 +177,13 @@ struct alignas(64) Record {
   std::int64_t cpu_base = 0;  // main window
   std::int64_t tokens_base = 0;
 
-  ShortName name;
+  Name name;
   Time main_start{};
   Time day_start{};
   std::int64_t tokens_day_base = 0;
   std::unique_ptr<Extra> extra;
 
-  std::array<Line, 3> lines;     // the first ones; more are in the Extra
+  std::array<Line, 3> lines;     // the first ones; more are in the Rare
   std::int64_t peak_before = 0;  // memory, the highest of earlier windows
   std::uint32_t place = 0;       // among the parent's children
   std::uint16_t generation = 0;

@@ -9,7 +9,7 @@ namespace {
 
 // How long until one more request fits; zero also if none ever will.
 Duration UntilNextRequest(const Record& account, Time now) {
-  RateLimit& rate = *account.extra->rate;
+  RateLimit& rate = *RateIn(account)->rate;
   if (rate.limit() == 0) return Duration(0);
   return rate.TimeUntil(rate.limit() - 1, now);
 }
@@ -85,6 +85,8 @@ bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt)
   least.fill(kUnlimited);
   std::array<const Record*, kCounterCount> tightest{};
   std::uint32_t causes = 0;
+  const bool is_nothing = (rise[kCpuCounter] | rise[kMemoryCounter] | rise[kTokenCounter]) == 0;
+  const std::uint32_t changed = is_nothing ? 0u : Record::kChanged;
   for (Record* at : step) {
     for (std::size_t c = 0; c < kCounterCount; ++c) {
       const std::int64_t total = at->total[c] += rise[c];
@@ -95,7 +97,7 @@ bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt)
     }
     at->peak = std::max(at->peak, at->total[kMemoryCounter]);
     causes |= at->flags;
-    at->flags |= Record::kChanged;
+    at->flags |= changed;
   }
   const std::array<std::int64_t, kCounterCount> base = {leaf.cpu_base, 0, leaf.tokens_base};
   for (std::size_t c = 0; c < kCounterCount; ++c) {
@@ -121,8 +123,8 @@ Result<void> Ledger::CheckRise(const Step& step, const Amounts& rise, std::int64
       if (resource == Resource::kRequests) {
         room -= admitted;
         // Its bucket holds also what was admitted and is in no total yet.
-        const bool has_rate = at->extra && at->extra->rate;
-        if (has_rate && !at->extra->rate->Fits(rise.Get(resource), step.now)) room = -1;
+        Rare* const rare = RateIn(*at);
+        if (rare != nullptr && !rare->rate->Fits(rise.Get(resource), step.now)) room = -1;
       }
       if (rise.Get(resource) <= room) continue;
       return Fail(ErrorCode::kInvalidArgument,
@@ -140,10 +142,11 @@ void Ledger::Count(Step& step, Resource resource, std::int64_t amount, std::int6
   }
   for (Record* at : step) {
     Add(*at, resource, amount);
-    at->flags |= Record::kChanged;
-    if (resource != Resource::kRequests || !at->extra || !at->extra->rate) continue;
-    if (amount > admitted) at->extra->rate->Report(amount - admitted, step.now);
-    at->extra->rate_used = at->extra->rate->Used(step.now);
+    if (amount != 0) at->flags |= Record::kChanged;
+    Rare* const rare = RateIn(*at);
+    if (resource != Resource::kRequests || rare == nullptr) continue;
+    if (amount > admitted) rare->rate->Report(amount - admitted, step.now);
+    rare->rate_used = rare->rate->Used(step.now);
   }
 }
 
@@ -202,12 +205,13 @@ void Ledger::FillFigures(const Step& step, Receipt& receipt) const {
       }
       const std::int64_t limit = EffectiveLimit(line, TermsOf(*at));
       const std::int64_t taken = UsedOf(*at, line.kind) + HeldOf(*at, InfoOf(line.kind).resource);
-      const std::int64_t left = taken >= limit ? 0 : limit - taken;
+      const std::int64_t left = limit - taken;
       if (left >= receipt.remaining[i]) return;
       receipt.remaining[i] = left;
       receipt.limit[i] = limit;
     });
   }
+  for (std::int64_t& left : receipt.remaining) left = std::max<std::int64_t>(left, 0);
 }
 
 Result<Receipt> ResourceManager::ReportUsage(Target target, const Amounts& amounts, Source source) {
