@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "mete/device_budget_manager.h"
 #include "mete/vulkan/allocators.h"
 #include "vulkan/test_stand.h"
 #include "vulkan/vma.h"
@@ -78,6 +79,27 @@ class Allocator {
   std::unique_ptr<IMemoryAllocator> allocator_;
 };
 
+// All of it: kind, owner, heap and device, with the driver asked by a thread of its own.
+class Mete {
+ public:
+  Mete() : device_(Open()), owner_(*device_->Owner("meshes")) {}
+  TrackedBuffer Create() {
+    return *device_->CreateBuffer({.bytes = kBytes, .usage = kBufferStorage}, {},
+                                  {.owner = owner_});
+  }
+  void Destroy(const TrackedBuffer&) {}  // it ends by itself
+  DeviceBudgetManager& device() { return *device_; }
+
+ private:
+  static std::unique_ptr<DeviceBudgetManager> Open() {
+    DeviceOptions options;
+    options.limit = std::int64_t{1} << 30;
+    return *DeviceBudgetManager::Open(*VMAAllocator::Open(Stand().device()), options);
+  }
+  std::unique_ptr<DeviceBudgetManager> device_;
+  DeviceOwner* owner_;
+};
+
 template <class Who>
 void CreateAndDestroy(benchmark::State& state, Who& who) {
   const auto first = who.Create();  // so that there is a block
@@ -97,7 +119,12 @@ void BufferOfAllocator(benchmark::State& state) {
   Allocator allocator;
   CreateAndDestroy(state, allocator);
 }
+void BufferOfMete(benchmark::State& state) {
+  Mete mete;
+  CreateAndDestroy(state, mete);
+}
 
+BENCHMARK(BufferOfMete)->Name("device_buffer/mete");
 BENCHMARK(BufferOfVma)->Name("device_buffer/vma");
 BENCHMARK(BufferOfVmaWithBudget)->Name("device_buffer/vma_budget");
 BENCHMARK(BufferOfAllocator)->Name("device_buffer/allocator");

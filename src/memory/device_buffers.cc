@@ -1,4 +1,4 @@
-#include "mete/buffer_helpers.h"
+#include "mete/device_buffers.h"
 
 #include <cstring>
 #include <utility>
