@@ -1,6 +1,6 @@
 """The bookkeeping of a report in plain Python, as one would write it for speed.
 
-The peer of bench/python_bench.py. It does what a report of mete does for an agent without a session:
+The peer of bench/python_bench.py. It does what a report of mete does for an agent without session:
 looks the agent up, refuses bad amounts, ends the window in time, adds to the window and to the
 total, keeps the peak, compares with limits and thresholds, and answers with a receipt. Limits are
 parsed once, and nothing is done for names, trees, holds, events or threads.

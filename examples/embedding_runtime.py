@@ -3,8 +3,8 @@
     PYTHONPATH=build/python python3 examples/embedding_runtime.py
 
 Three agents of one session work until they are done. One of them asks for more tokens than it has
-and is suspended; an operator raises its limit and it goes on. The fleet manager looks at how much of
-its budget each uses and how long the rest will last.
+and is suspended; an operator raises its limit and it goes on. The fleet manager looks at how much
+of its budget each uses and how long the rest will last.
 """
 
 import asyncio

@@ -16,6 +16,7 @@ import cxx
 
 CODE = (".cc", ".h", ".py", ".sh", ".cmake", ".toml")
 TEXT = (*CODE, ".md", ".json", ".txt", ".yml", ".svg", "")
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 TEST_PLACES = ("tests/", "bench/", "fuzz/", "examples/")
 TEST_FILE = re.compile(r"_(test|contract|reference)\.(cc|h|py|inc)$|/test_\w+\.h$|^tests/")
 
@@ -136,7 +137,7 @@ def function_lengths(path, text):
     if path.endswith(".py"):
         return [(node.lineno, node.end_lineno - node.lineno + 1)
                 for node in ast.walk(ast.parse(text))
-                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+                if isinstance(node, FUNCTIONS)]
     return []
 
 
@@ -275,7 +276,7 @@ def named_tests(tree):
             for node in ast.walk(ast.parse(tree.text(path))):
                 if isinstance(node, ast.ClassDef):
                     names |= {node.name, *(f"{node.name}.{part.name}" for part in node.body
-                                           if isinstance(part, ast.FunctionDef))}
+                                           if isinstance(part, FUNCTIONS))}
         elif path.endswith("CMakeLists.txt"):
             names |= set(re.findall(r"\bmete_test\((\w+)", tree.text(path)))
         elif path == "bench/bars.toml":
@@ -283,25 +284,34 @@ def named_tests(tree):
     return names
 
 
-def check_coverage(tree):
-    """Each row of docs/seed-coverage.md ends with tests or benchmarks that exist, or says open."""
-    path = "docs/seed-coverage.md"
-    names = named_tests(tree) if path in tree.paths else set()
-    lines = tree.text(path).split("\n") if path in tree.paths else []
+COVERAGE = "docs/seed-coverage.md"
+
+
+def coverage_rows(tree):
+    """The rows of docs/seed-coverage.md that are not open: line, and the tests they end with."""
+    lines = tree.text(COVERAGE).split("\n") if COVERAGE in tree.paths else []
     for number, line in enumerate(lines, 1):
         shown = line.strip().strip("|").split("|")[-1].strip()
         is_header = lines[number:] and lines[number].startswith("| ---")
         if not line.startswith("| ") or is_header or shown == "---" or shown.startswith("open"):
             continue
-        suite, proofs = "", 0
+        suite, proofs = "", []
         for token in re.findall(r"`(\.?\w[\w.]*)`", shown):
-            name = suite + token if token.startswith(".") else token
-            suite = name.split(".")[0]
-            proofs += 1
+            proofs.append(suite + token if token.startswith(".") else token)
+            suite = proofs[-1].split(".")[0]
+        yield number, proofs
+
+
+def check_coverage(tree):
+    """Each row of docs/seed-coverage.md ends with tests or benchmarks that exist, or says open."""
+    names = named_tests(tree) if COVERAGE in tree.paths else set()
+    for number, proofs in coverage_rows(tree):
+        where = f"{COVERAGE}:{number}"
+        for name in proofs:
             if name not in names:
-                yield f"{path}:{number}: there is no test or benchmark {name}"
-        if proofs == 0:
-            yield f"{path}:{number}: no test or benchmark shows this; if nothing does, say open"
+                yield f"{where}: there is no test or benchmark {name}"
+        if not proofs:
+            yield f"{where}: no test or benchmark shows this; if nothing does, say open"
 
 
 CHECKS = (check_arrows, check_third_party, check_pure, check_sizes, check_words, check_names,

@@ -8,11 +8,14 @@ The sum is `N passed, N failed, N skipped`; the exit status is 1 if any failed.
 import argparse
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree
+
+import check
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PRESETS = ("test", "asan", "tsan")
@@ -87,6 +90,7 @@ class Sum:
         self.passed = 0
         self.failed = []  # (name, output)
         self.skipped = []  # (name, reason)
+        self.seen = set()  # all names
 
     def add(self, preset, account):
         cases = []
@@ -95,6 +99,7 @@ class Sum:
         before = self.passed + len(self.failed) + len(self.skipped)
         for case in cases:
             name = f"{preset}: {case.get('name')}"
+            self.seen.add(case.get("name"))
             output = case.findtext("system-out") or ""
             if case.get("status") == "run":
                 self.passed += 1
@@ -130,6 +135,22 @@ def skip_reason(output):
     return lines[-1] if lines else "no reason given"
 
 
+def never_ran(named, seen):
+    """The tests among `named` (Suite, Suite.Case) of which none was seen."""
+    def ran(name):
+        return any(re.search(rf"(?:^|[./]){re.escape(name)}(?:$|[./])", test) for test in seen)
+
+    # Rows and programs, which begin small, are bench_smoke's and the linker's.
+    return sorted(name for name in named if name[0].isupper() and not ran(name))
+
+
+def look_at_coverage(total):
+    """What docs/seed-coverage.md names has run."""
+    named = {name for _, proofs in check.coverage_rows(check.Tree(ROOT)) for name in proofs}
+    for name in never_ran(named, total.seen):
+        total.failed.append((f"{check.COVERAGE}: {name}", "named there, and did not run"))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", action="append", choices=PRESETS)
@@ -141,6 +162,8 @@ def main():
             total.add(preset, run_tests(preset))
         else:
             total.failed.append((f"{preset}: build", "did not build; see above"))
+    if presets == PRESETS and not total.failed:
+        look_at_coverage(total)
     say(f"all: {time.monotonic() - started:.0f} s")
     total.print()
     sys.exit(1 if total.failed else 0)

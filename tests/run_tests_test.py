@@ -69,5 +69,13 @@ class SumTest(unittest.TestCase):
         self.assertEqual(len(self.sum_of('<testsuite name="x"/>').failed), 1)
 
 
+class CoverageTest(unittest.TestCase):
+    def test_what_never_ran_is_found(self):
+        seen = {"Suite.Case", "All/Table.Rows/3", "a_test.Some.test_it", "python_b_test@3.12.1"}
+        named = {"Suite", "Suite.Case", "Table.Rows", "Some.test_it", "Some", "a_row", "Suite.Cas",
+                 "Some.test_other", "Gone"}
+        self.assertEqual(run_tests.never_ran(named, seen), ["Gone", "Some.test_other", "Suite.Cas"])
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -1,4 +1,4 @@
-"""Quotas: creating, reading, changing, resetting and removing them; configuration; windows; trees."""
+"""Quotas: creating, reading, changing, resetting, removing; configuration; windows; trees."""
 
 import datetime
 import unittest

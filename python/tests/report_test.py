@@ -1,4 +1,4 @@
-"""Reports: what they take, what they refuse, what they answer, and how their answers are awaited."""
+"""Reports: what they take, refuse and answer, and how their answers are awaited."""
 
 import asyncio
 import collections.abc

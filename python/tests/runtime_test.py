@@ -80,8 +80,8 @@ class Types(unittest.TestCase):
 
     def test_wrong_programs_are_found(self):
         done = self.mypy("mypy", "--strict", TESTS / "untypable_program.py")
-        expected = [number for number, line in enumerate(
-            (TESTS / "untypable_program.py").read_text().splitlines(), 1) if line.endswith("# wrong")]
+        program = (TESTS / "untypable_program.py").read_text().splitlines()
+        expected = [number for number, line in enumerate(program, 1) if line.endswith("# wrong")]
         found = sorted({int(line.split(":")[1]) for line in done.stdout.splitlines()
                         if ": error: " in line})
         self.assertEqual(found, expected, done.stdout)

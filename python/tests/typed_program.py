@@ -1,4 +1,4 @@
-"""Uses all of the package as its types allow; mypy --strict reads it, and runtime_test.py runs mypy."""
+"""Uses all of the package as its types allow; runtime_test.py gives it to mypy --strict."""
 
 import asyncio
 import datetime
