@@ -76,7 +76,7 @@ TEST(BudgetBridgeTest, TheQuotaIsReachedAndNeverPassed) {
 // The pool of the first implementation refused after 4,096 rounds with nothing in use.
 TEST(BudgetBridgeTest, ManyRoundsLeaveNothingBehind) {
   BridgeWorld w;
-  FakeQueue queue(*w.fake);
+  FakeQueue& queue = w.Queue();
   for (int round = 0; round < 20000; ++round) {
     auto slice = w.bridge->Acquire(1 + round * 37 % (16 * kKiB), kNot);
     ASSERT_TRUE(slice) << round;
@@ -107,7 +107,8 @@ TEST(BudgetBridgeTest, WhatMakesNoSenseIsRefused) {
 // was taken for done after four frames.
 TEST(BudgetBridgeTest, QueuesCompleteInAnyOrder) {
   BridgeWorld w;
-  FakeQueue slow(*w.fake, FakeQueue::kNever), fast(*w.fake, FakeQueue::kNever);
+  FakeQueue& slow = w.Queue(FakeQueue::kNever);
+  FakeQueue& fast = w.Queue(FakeQueue::kNever);
   const BufferHandle target = w.Target(64);
   const BufferCopy copy{.source = target, .target = target, .target_offset = 32, .bytes = 8};
   auto first = w.bridge->Acquire(16 * kKiB);
@@ -127,7 +128,7 @@ TEST(BudgetBridgeTest, QueuesCompleteInAnyOrder) {
 
 TEST(BudgetBridgeTest, WaitsUntilADeadlineOrUntilCancelled) {
   BridgeWorld w({.quota = 16 * kKiB, .block_bytes = 16 * kKiB});
-  FakeQueue queue(*w.fake, FakeQueue::kNever);
+  FakeQueue& queue = w.Queue(FakeQueue::kNever);
   const BufferHandle target = w.Target(64);
   const BufferCopy copy{.source = target, .target = target, .target_offset = 32, .bytes = 8};
   auto slice = w.bridge->Acquire(16 * kKiB);
@@ -198,7 +199,7 @@ TEST(BudgetBridgeTest, SmallIdleBlocksMakeWayForALargeOne) {
 
 TEST(BudgetBridgeTest, ALostDeviceIsToldToAllAndAllComesBack) {
   BridgeWorld w({.quota = 16 * kKiB, .block_bytes = 16 * kKiB});
-  FakeQueue queue(*w.fake, FakeQueue::kNever);
+  FakeQueue& queue = w.Queue(FakeQueue::kNever);
   const BufferHandle target = w.Target(64);
   const BufferCopy copy{.source = target, .target = target, .target_offset = 32, .bytes = 8};
   auto slice = w.bridge->Acquire(8 * kKiB);
@@ -221,18 +222,16 @@ TEST(BudgetBridgeTest, ALostDeviceIsToldToAllAndAllComesBack) {
 
 TEST(BudgetBridgeTest, MoreTimelinesThanItFollowsAreRefused) {
   BridgeWorld w;
-  std::vector<std::unique_ptr<FakeQueue>> queues;
   for (int i = 0; i < 17; ++i) {
-    queues.push_back(std::make_unique<FakeQueue>(*w.fake, FakeQueue::kNever));
     auto slice = w.bridge->Acquire(256);
-    const auto followed = slice->Submitted(*queues.back(), 1);
+    const auto followed = slice->Submitted(w.Queue(FakeQueue::kNever), 1);
     EXPECT_EQ(followed.has_value(), i < 16);
     if (!followed) {
       EXPECT_EQ(followed.error().reason, Reason::kTooMany);
     }
     EXPECT_EQ(static_cast<bool>(*slice), i == 16);
   }
-  queues[0]->Lose();
+  w.queues[0]->Lose();
   static_cast<void>(w.bridge->Collect());
 }
 
@@ -240,8 +239,7 @@ TEST(BudgetBridgeTest, MoreTimelinesThanItFollowsAreRefused) {
 // wrote into its slice is there until its batch is done.
 TEST(BudgetBridgeTest, EightThreadsWithinTheQuota) {
   BridgeWorld w({.quota = 50 * kKiB, .block_bytes = 16 * kKiB});
-  std::array<FakeQueue, 3> queues = {FakeQueue(*w.fake, 0), FakeQueue(*w.fake, 2),
-                                     FakeQueue(*w.fake, 5)};
+  const std::array<FakeQueue*, 3> queues = {&w.Queue(0), &w.Queue(2), &w.Queue(5)};
   std::vector<BufferHandle> targets;
   for (int i = 0; i < 8; ++i) targets.push_back(w.Target(16 * kKiB));
   std::vector<std::thread> threads;
@@ -256,7 +254,7 @@ TEST(BudgetBridgeTest, EightThreadsWithinTheQuota) {
         ASSERT_LE(w.Staged(), 50 * kKiB);
         std::memset(slice->data(), i, static_cast<std::size_t>(bytes));
         if (random() % 8 == 0) continue;  // given up
-        FakeQueue& queue = queues[random() % 3];
+        FakeQueue& queue = *queues[random() % 3];
         const BufferCopy copy{.source = slice->buffer(),
                               .target = targets[t],
                               .source_offset = slice->offset(),
@@ -281,7 +279,7 @@ TEST(BudgetBridgeTest, EveryCallAndEveryBlockFailsInTurn) {
   for (const bool blocks : {false, true}) {
     for (std::int64_t nth = 1; nth <= 12; ++nth) {
       BridgeWorld w;
-      FakeQueue queue(*w.fake, 2);
+      FakeQueue& queue = w.Queue(2);
       if (blocks) {
         w.fake->FailBlock(nth);
       } else {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "memory/fake_allocator.h"
 #include "memory/fake_queue.h"
@@ -40,6 +41,12 @@ struct BridgeWorld {
 
   std::int64_t Staged() { return device->kind_budget(DeviceKind::kStaging).used(); }
 
+  // Queues end after the bridge, which follows them.
+  FakeQueue& Queue(int polls = 0) {
+    queues.push_back(std::make_unique<FakeQueue>(*fake, polls));
+    return *queues.back();
+  }
+
   BufferHandle Target(std::int64_t bytes) {
     auto made = device->CreateBuffer({.bytes = bytes, .usage = kBufferCopyTarget});
     EXPECT_TRUE(made);
@@ -50,6 +57,7 @@ struct BridgeWorld {
   SharedBudget host{BudgetKind::kLevel, kNoLimit};
   FakeAllocator* fake = nullptr;
   std::unique_ptr<DeviceBudgetManager> device;
+  std::vector<std::unique_ptr<FakeQueue>> queues;
   std::unique_ptr<BudgetBridge> bridge;
   std::vector<TrackedBuffer> targets;
 };

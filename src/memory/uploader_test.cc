@@ -37,7 +37,7 @@ TEST(UploaderTest, AnyAmountOfDataThroughAnyQuota) {
   for (const std::int64_t quota : {kKiB, 16 * kKiB, 40 * kKiB, 1024 * kKiB}) {
     for (const int polls : {0, 1, 7}) {
       BridgeWorld w({.quota = quota, .block_bytes = 16 * kKiB});
-      FakeQueue queue(*w.fake, polls);
+      FakeQueue& queue = w.Queue(polls);
       const auto data = Data(300 * kKiB + 77, 1);
       const BufferHandle target = w.Target(310 * kKiB);
       Uploader uploader(*w.bridge, queue);
@@ -54,7 +54,7 @@ TEST(UploaderTest, AnyAmountOfDataThroughAnyQuota) {
 
 TEST(UploaderTest, SmallUploadsShareABatch) {
   BridgeWorld w;
-  FakeQueue queue(*w.fake, 1);
+  FakeQueue& queue = w.Queue(1);
   Uploader uploader(*w.bridge, queue, {.batch_bytes = 64 * kKiB, .batch_copies = 100});
   const BufferHandle target = w.Target(64 * kKiB);
   std::vector<std::vector<std::byte>> all;
@@ -82,7 +82,8 @@ TEST(UploaderTest, SmallUploadsShareABatch) {
 // submitted.
 TEST(UploaderTest, BatchesThatFillAreFlushedForWhoeverNeedsTheRoom) {
   BridgeWorld w({.quota = 16 * kKiB, .block_bytes = 16 * kKiB});
-  FakeQueue one(*w.fake, 1), two(*w.fake, 1);
+  FakeQueue& one = w.Queue(1);
+  FakeQueue& two = w.Queue(1);
   Uploader first(*w.bridge, one), second(*w.bridge, two);
   const BufferHandle target = w.Target(64 * kKiB);
   const auto half = Data(8 * kKiB, 1), more = Data(12 * kKiB, 2);
@@ -99,7 +100,7 @@ TEST(UploaderTest, BatchesThatFillAreFlushedForWhoeverNeedsTheRoom) {
 
 TEST(UploaderTest, AFailedSubmissionLosesNothing) {
   BridgeWorld w;
-  FakeQueue queue(*w.fake);
+  FakeQueue& queue = w.Queue();
   Uploader uploader(*w.bridge, queue);
   const BufferHandle target = w.Target(64 * kKiB);
   const auto data = Data(1000, 1);
@@ -114,7 +115,7 @@ TEST(UploaderTest, AFailedSubmissionLosesNothing) {
 
 TEST(UploaderTest, AFailedUploadLeavesNothingToBeSubmitted) {
   BridgeWorld w;
-  FakeQueue queue(*w.fake);
+  FakeQueue& queue = w.Queue();
   Uploader uploader(*w.bridge, queue, {.batch_bytes = 16 * kKiB, .batch_copies = 100});
   const BufferHandle target = w.Target(256 * kKiB);
   const auto small = Data(100, 1), large = Data(200 * kKiB, 2);
@@ -131,7 +132,7 @@ TEST(UploaderTest, AFailedUploadLeavesNothingToBeSubmitted) {
 
 TEST(UploaderTest, ADeadlineEndsTheWaitingOfAnUpload) {
   BridgeWorld w({.quota = 16 * kKiB, .block_bytes = 16 * kKiB});
-  FakeQueue queue(*w.fake, FakeQueue::kNever);
+  FakeQueue& queue = w.Queue(FakeQueue::kNever);
   Uploader uploader(*w.bridge, queue);
   const BufferHandle target = w.Target(64 * kKiB);
   const auto data = Data(40 * kKiB, 1);
@@ -145,7 +146,7 @@ TEST(UploaderTest, ADeadlineEndsTheWaitingOfAnUpload) {
 
 TEST(UploaderTest, ALostDeviceFailsWhatIsNotKnownToBeDone) {
   BridgeWorld w;
-  FakeQueue queue(*w.fake, FakeQueue::kNever);
+  FakeQueue& queue = w.Queue(FakeQueue::kNever);
   Uploader uploader(*w.bridge, queue);
   const BufferHandle target = w.Target(64 * kKiB);
   const auto data = Data(1000, 1);
@@ -174,7 +175,7 @@ TEST(UploaderTest, EveryCallAndEverySubmissionFailsInTurn) {
     for (std::int64_t nth = 1; nth <= 20; ++nth) {
       BridgeWorld w;
       const BufferHandle target = w.Target(128 * kKiB);
-      FakeQueue queue(*w.fake, 2);
+      FakeQueue& queue = w.Queue(2);
       if (what == 0) w.fake->FailCall(nth);
       if (what == 1) w.fake->FailBlock(nth);
       if (what == 2) queue.FailSubmit(nth);
@@ -198,7 +199,8 @@ TEST(UploaderTest, EveryCallAndEverySubmissionFailsInTurn) {
 
 TEST(UploaderTest, EightThreadsShareOneUploaderAndLoseNoByte) {
   BridgeWorld w({.quota = 40 * kKiB, .block_bytes = 16 * kKiB});
-  FakeQueue one(*w.fake, 3), two(*w.fake, 1);
+  FakeQueue& one = w.Queue(3);
+  FakeQueue& two = w.Queue(1);
   {
     Uploader first(*w.bridge, one, {.batch_bytes = 8 * kKiB, .batch_copies = 16});
     Uploader second(*w.bridge, two, {.batch_bytes = 30 * kKiB, .batch_copies = 16});
