@@ -133,6 +133,7 @@ struct Uploader::Parts {
                                          std::span<const std::byte> data, std::uint64_t upload,
                                          const StagingWait& wait);
   void Abandon(std::uint64_t upload);
+  bool MakeRoomForOneMore() noexcept;
   void Forget(std::uint64_t reached);
 };
 

@@ -1,6 +1,7 @@
 // Batches of copies, and what has become of them.
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "base/check.h"
@@ -75,9 +76,8 @@ DeviceResult<bool> Uploader::Parts::FlushPending() noexcept {
   pinned = true;
   copies.clear();
   for (const Pending& one : pending) copies.push_back(one.copy);
-  if (submitted.size() == submitted.capacity()) {
-    if (const auto reached = queue->Reached()) Forget(*reached);
-    submitted.reserve(2 * submitted.size() + 16);
+  if (submitted.size() == submitted.capacity() && !MakeRoomForOneMore()) {
+    return std::unexpected(DeviceError{.reason = Reason::kHostMemory, .bytes = pending_bytes});
   }
   const auto value = queue->Submit(copies);
   if (!value) return std::unexpected(value.error());
@@ -89,6 +89,16 @@ DeviceResult<bool> Uploader::Parts::FlushPending() noexcept {
   pending_bytes = 0;
   submitted.push_back({batch++, *value});
   return true;
+}
+
+bool Uploader::Parts::MakeRoomForOneMore() noexcept {
+  try {
+    if (const auto reached = queue->Reached()) Forget(*reached);
+    if (submitted.size() == submitted.capacity()) submitted.reserve(2 * submitted.size() + 16);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
 }
 
 void Uploader::Parts::Forget(std::uint64_t reached) {
