@@ -47,13 +47,12 @@ void Ledger::Look(Step& step, Record& account, Line& line, bool violating, Durat
   PolicyState state{.warned = line.warned, .acted = line.acted, .lifted = line.lifted};
   if (line.warned) state.warned_at = RareIn(account)->warned_at[IndexOf(line.kind)];
   const Decision decision = Decide(policy.mode, state, step.now, grace);
-  switch (decision) {
-    case Decision::kNothing: return;
-    case Decision::kWarn:
-      line.warned = true;
-      RareOf(account).warned_at[IndexOf(line.kind)] = step.now;
-      break;
-    case Decision::kAct: line.acted = true; break;
+  if (decision == Decision::kNothing) return;
+  state = After(decision, state, step.now);
+  line.warned = state.warned;
+  line.acted = state.acted;
+  if (decision == Decision::kWarn) {
+    RareOf(account).warned_at[IndexOf(line.kind)] = state.warned_at;
   }
   if (decision == Decision::kAct && policy.action != QuotaAction::kWarn) {
     return AddCause(step, account, &line, policy.action);
