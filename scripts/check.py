@@ -268,7 +268,7 @@ def named_tests(tree):
     """All names that can stand for a test: Suite, Suite.Case, a test program, a benchmark's row."""
     names = set()
     for path in tree.paths:
-        if path.endswith((".cc", ".inc")) and TEST_FILE.search(path):
+        if path.endswith((".cc", ".h", ".inc")) and TEST_FILE.search(path):
             macro = r"^\w*TEST(?:_\w)?\((\w+),\s*(\w+)\)"
             for suite, case in re.findall(macro, tree.text(path), re.MULTILINE):
                 names |= {suite, f"{suite}.{case}"}
