@@ -1,5 +1,5 @@
 // What the example on Vulkan needs of Vulkan itself: a device without a window, and one compute
-// shader that reads two buffers and writes a third. Nothing here allocates device memory.
+// shader over four buffers. Nothing here allocates device memory.
 #pragma once
 
 #include <vulkan/vulkan.h>
@@ -23,38 +23,40 @@ inline void Require(VkResult result, const char* what) {
   std::exit(1);
 }
 
-// The first device that there is, with one queue that computes.
+// The first device that there is, with one queue that computes. What the driver takes on the host
+// for it, and for all that is made with it, goes through `callbacks`.
 class HeadlessDevice {
  public:
-  HeadlessDevice() {
+  explicit HeadlessDevice(const VkAllocationCallbacks* callbacks) : callbacks_(callbacks) {
     VkApplicationInfo application{};
     application.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO;
     application.apiVersion = VK_API_VERSION_1_3;
     VkInstanceCreateInfo info{};
     info.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO;
     info.pApplicationInfo = &application;
-    Require(vkCreateInstance(&info, nullptr, &instance_), "an instance of Vulkan 1.3");
+    Require(vkCreateInstance(&info, callbacks_, &instance_), "an instance of Vulkan 1.3");
     std::uint32_t count = 1;
     const VkResult found = vkEnumeratePhysicalDevices(instance_, &count, &physical_);
     Require(count == 1 && found >= 0 ? VK_SUCCESS : VK_ERROR_INITIALIZATION_FAILED, "a device");
     OpenDevice();
   }
   ~HeadlessDevice() {
-    vkDestroyDevice(device_, nullptr);
-    vkDestroyInstance(instance_, nullptr);
+    vkDestroyDevice(device_, callbacks_);
+    vkDestroyInstance(instance_, callbacks_);
   }
   HeadlessDevice(const HeadlessDevice&) = delete;
   HeadlessDevice& operator=(const HeadlessDevice&) = delete;
 
-  mete::VulkanDevice ForMete(const VkAllocationCallbacks* callbacks) const {
+  mete::VulkanDevice ForMete() const {
     mete::VulkanDevice device;
     device.instance = instance_;
     device.physical = physical_;
     device.device = device_;
     device.memory_budget = memory_budget_;
-    device.callbacks = callbacks;
+    device.callbacks = callbacks_;
     return device;
   }
+  const VkAllocationCallbacks* callbacks() const { return callbacks_; }
   VkDevice device() const { return device_; }
   VkQueue queue() const { return queue_; }
   std::uint32_t family() const { return family_; }
@@ -102,10 +104,11 @@ class HeadlessDevice {
     info.pQueueCreateInfos = &queue;
     info.enabledExtensionCount = static_cast<std::uint32_t>(extensions.size());
     info.ppEnabledExtensionNames = extensions.data();
-    Require(vkCreateDevice(physical_, &info, nullptr, &device_), "opening the device");
+    Require(vkCreateDevice(physical_, &info, callbacks_, &device_), "opening the device");
     vkGetDeviceQueue(device_, family_, 0, &queue_);
   }
 
+  const VkAllocationCallbacks* callbacks_;
   VkInstance instance_ = VK_NULL_HANDLE;
   VkPhysicalDevice physical_ = VK_NULL_HANDLE;
   VkDevice device_ = VK_NULL_HANDLE;
@@ -115,22 +118,23 @@ class HeadlessDevice {
   std::string name_;
 };
 
-// A compute shader over three storage buffers, with eight bytes of push constants. Everything is
-// made once; Run records and submits without making anything. What the driver takes on the host for
-// it goes through `callbacks`.
+// A compute shader that reads two storage buffers, writes a third, and finds in a fourth what is
+// new in a frame. Everything is made and recorded once; Run only submits. What the driver takes on
+// the host for it goes through `callbacks`.
 class ComputePass {
  public:
-  struct Constants {
+  struct Constants {  // of the fourth buffer
     std::uint32_t side = 0;
     float sun = 0;
   };
 
-  ComputePass(const HeadlessDevice& device, const VkAllocationCallbacks* callbacks,
-              std::span<const std::uint32_t> shader, std::array<VkBuffer, 3> buffers)
-      : device_(device), vk_(device.device()), callbacks_(callbacks) {
+  ComputePass(const HeadlessDevice& device, std::span<const std::uint32_t> shader,
+              std::array<VkBuffer, 4> buffers, std::uint32_t side)
+      : device_(device), vk_(device.device()), callbacks_(device.callbacks()) {
     MakePipeline(shader);
     MakeSet(buffers);
     MakeCommands();
+    Record(side);
   }
   ~ComputePass() {
     vkDeviceWaitIdle(vk_);
@@ -145,41 +149,8 @@ class ComputePass {
   ComputePass(const ComputePass&) = delete;
   ComputePass& operator=(const ComputePass&) = delete;
 
-  // Runs it once over side x side pixels, and waits until the device has.
-  void Run(const Constants& constants) {
-    VkCommandBufferBeginInfo begin{};
-    begin.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO;
-    begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
-    Require(vkBeginCommandBuffer(commands_, &begin), "recording");
-    Wait(VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT);
-    vkCmdBindPipeline(commands_, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline_);
-    vkCmdBindDescriptorSets(commands_, VK_PIPELINE_BIND_POINT_COMPUTE, layout_, 0, 1, &set_, 0,
-                            nullptr);
-    vkCmdPushConstants(commands_, layout_, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof constants,
-                       &constants);
-    vkCmdDispatch(commands_, (constants.side + 7) / 8, (constants.side + 7) / 8, 1);
-    Wait(VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT);
-    Require(vkEndCommandBuffer(commands_), "recording");
-    Submit();
-  }
-
- private:
-  // What the first stage wrote is there for the second.
-  void Wait(VkPipelineStageFlags2 first, VkPipelineStageFlags2 second) {
-    VkMemoryBarrier2 barrier{};
-    barrier.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER_2;
-    barrier.srcStageMask = first;
-    barrier.srcAccessMask = VK_ACCESS_2_MEMORY_WRITE_BIT;
-    barrier.dstStageMask = second;
-    barrier.dstAccessMask = VK_ACCESS_2_MEMORY_READ_BIT | VK_ACCESS_2_MEMORY_WRITE_BIT;
-    VkDependencyInfo dependency{};
-    dependency.sType = VK_STRUCTURE_TYPE_DEPENDENCY_INFO;
-    dependency.memoryBarrierCount = 1;
-    dependency.pMemoryBarriers = &barrier;
-    vkCmdPipelineBarrier2(commands_, &dependency);
-  }
-
-  void Submit() {
+  // Runs it once, and waits until the device has.
+  void Run() {
     VkCommandBufferSubmitInfo buffer{};
     buffer.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_SUBMIT_INFO;
     buffer.commandBuffer = commands_;
@@ -203,16 +174,46 @@ class ComputePass {
     Require(vkWaitSemaphores(vk_, &wait, UINT64_MAX), "waiting for the device");
   }
 
+ private:
+  // Over side x side pixels.
+  void Record(std::uint32_t side) {
+    VkCommandBufferBeginInfo begin{};
+    begin.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO;
+    Require(vkBeginCommandBuffer(commands_, &begin), "recording");
+    Wait(VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT);
+    vkCmdBindPipeline(commands_, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline_);
+    vkCmdBindDescriptorSets(commands_, VK_PIPELINE_BIND_POINT_COMPUTE, layout_, 0, 1, &set_, 0,
+                            nullptr);
+    vkCmdDispatch(commands_, (side + 7) / 8, (side + 7) / 8, 1);
+    Wait(VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT);
+    Require(vkEndCommandBuffer(commands_), "recording");
+  }
+
+  // What the first stage wrote is there for the second.
+  void Wait(VkPipelineStageFlags2 first, VkPipelineStageFlags2 second) {
+    VkMemoryBarrier2 barrier{};
+    barrier.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER_2;
+    barrier.srcStageMask = first;
+    barrier.srcAccessMask = VK_ACCESS_2_MEMORY_WRITE_BIT;
+    barrier.dstStageMask = second;
+    barrier.dstAccessMask = VK_ACCESS_2_MEMORY_READ_BIT | VK_ACCESS_2_MEMORY_WRITE_BIT;
+    VkDependencyInfo dependency{};
+    dependency.sType = VK_STRUCTURE_TYPE_DEPENDENCY_INFO;
+    dependency.memoryBarrierCount = 1;
+    dependency.pMemoryBarriers = &barrier;
+    vkCmdPipelineBarrier2(commands_, &dependency);
+  }
+
   void MakePipeline(std::span<const std::uint32_t> shader) {
     VkShaderModuleCreateInfo module{};
     module.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
     module.codeSize = shader.size_bytes();
     module.pCode = shader.data();
     Require(vkCreateShaderModule(vk_, &module, callbacks_, &module_), "the shader");
-    std::array<VkDescriptorSetLayoutBinding, 3> bindings{};
+    std::array<VkDescriptorSetLayoutBinding, 4> bindings{};
     for (std::uint32_t i = 0; i < bindings.size(); ++i) {
       bindings[i].binding = i;
-      bindings[i].descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+      bindings[i].descriptorType = TypeOf(i);
       bindings[i].descriptorCount = 1;
       bindings[i].stageFlags = VK_SHADER_STAGE_COMPUTE_BIT;
     }
@@ -221,13 +222,10 @@ class ComputePass {
     set.bindingCount = bindings.size();
     set.pBindings = bindings.data();
     Require(vkCreateDescriptorSetLayout(vk_, &set, callbacks_, &set_layout_), "the set's layout");
-    const VkPushConstantRange range{VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(Constants)};
     VkPipelineLayoutCreateInfo layout{};
     layout.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO;
     layout.setLayoutCount = 1;
     layout.pSetLayouts = &set_layout_;
-    layout.pushConstantRangeCount = 1;
-    layout.pPushConstantRanges = &range;
     Require(vkCreatePipelineLayout(vk_, &layout, callbacks_, &layout_), "the pipeline's layout");
     VkComputePipelineCreateInfo pipeline{};
     pipeline.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO;
@@ -240,13 +238,17 @@ class ComputePass {
             "the pipeline");
   }
 
-  void MakeSet(const std::array<VkBuffer, 3>& buffers) {
-    const VkDescriptorPoolSize size{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 3};
+  static VkDescriptorType TypeOf(std::uint32_t binding) {
+    return binding < 3 ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER : VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER;
+  }
+
+  void MakeSet(const std::array<VkBuffer, 4>& buffers) {
+    const std::array<VkDescriptorPoolSize, 2> sizes{{{TypeOf(0), 3}, {TypeOf(3), 1}}};
     VkDescriptorPoolCreateInfo pool{};
     pool.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO;
     pool.maxSets = 1;
-    pool.poolSizeCount = 1;
-    pool.pPoolSizes = &size;
+    pool.poolSizeCount = sizes.size();
+    pool.pPoolSizes = sizes.data();
     Require(vkCreateDescriptorPool(vk_, &pool, callbacks_, &set_pool_), "the descriptor pool");
     VkDescriptorSetAllocateInfo info{};
     info.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO;
@@ -254,15 +256,15 @@ class ComputePass {
     info.descriptorSetCount = 1;
     info.pSetLayouts = &set_layout_;
     Require(vkAllocateDescriptorSets(vk_, &info, &set_), "the descriptor set");
-    std::array<VkDescriptorBufferInfo, 3> ranges{};
-    std::array<VkWriteDescriptorSet, 3> writes{};
+    std::array<VkDescriptorBufferInfo, 4> ranges{};
+    std::array<VkWriteDescriptorSet, 4> writes{};
     for (std::uint32_t i = 0; i < writes.size(); ++i) {
       ranges[i] = {buffers[i], 0, VK_WHOLE_SIZE};
       writes[i].sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET;
       writes[i].dstSet = set_;
       writes[i].dstBinding = i;
       writes[i].descriptorCount = 1;
-      writes[i].descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+      writes[i].descriptorType = TypeOf(i);
       writes[i].pBufferInfo = &ranges[i];
     }
     vkUpdateDescriptorSets(vk_, writes.size(), writes.data(), 0, nullptr);
@@ -271,7 +273,6 @@ class ComputePass {
   void MakeCommands() {
     VkCommandPoolCreateInfo pool{};
     pool.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO;
-    pool.flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT;
     pool.queueFamilyIndex = device_.family();
     Require(vkCreateCommandPool(vk_, &pool, callbacks_, &pool_), "the command pool");
     VkCommandBufferAllocateInfo info{};

@@ -16,6 +16,7 @@
 #include <memory_resource>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -42,7 +43,11 @@ T Take(mete::Result<T> result) {
 }
 template <class T>
 T Take(mete::DeviceResult<T> result) {
-  if (result) return std::move(*result);
+  if constexpr (std::is_void_v<T>) {
+    if (result) return;
+  } else {
+    if (result) return std::move(*result);
+  }
   std::fprintf(stderr, "%s\n", result.error().ToError().ToString().c_str());
   std::exit(1);
 }
@@ -128,19 +133,19 @@ int main(int argc, char** argv) {
   host_options.limit = 64 * kMiB;
   const auto host = Take(mete::HostBudgetManager::Open(host_options));
   mete::DriverHostMemory driver(*Take(host->Owner("driver", 32 * kMiB)));
-  const example::HeadlessDevice vulkan;
+  const example::HeadlessDevice vulkan(driver.callbacks());
   std::printf("%s\n", vulkan.name().c_str());
 
   // Blocks of 2 MiB, since this is a small program; without, VMA takes 256 MiB at a time.
-  auto allocator = Take(mete::VMAAllocator::Open(vulkan.ForMete(driver.callbacks()), 2 * kMiB));
+  auto allocator = Take(mete::VMAAllocator::Open(vulkan.ForMete(), 2 * kMiB));
   mete::DeviceOptions device_options;
   device_options.limit = 16 * kMiB;
   const auto device = Take(mete::DeviceBudgetManager::Open(std::move(allocator), device_options));
   const auto warnings = device->Subscribe([](const mete::BudgetWarning& warning) {
     std::printf("warning: %s: %d %%\n", std::string(warning.budget).c_str(), warning.percent);
   });
-  const auto queue = Take(mete::VulkanTransferQueue::Open(vulkan.ForMete(driver.callbacks()),
-                                                          vulkan.queue(), vulkan.family()));
+  const auto queue =
+      Take(mete::VulkanTransferQueue::Open(vulkan.ForMete(), vulkan.queue(), vulkan.family()));
   const auto bridge = Take(mete::BudgetBridge::Open(
       {.quota = kStagingQuota, .block_bytes = kStagingQuota / 2}, host->budget(), *device));
   mete::Uploader uploader(*bridge, *queue, {.batch_bytes = kStagingQuota / 4});
@@ -157,15 +162,20 @@ int main(int argc, char** argv) {
   const std::int64_t picture_bytes = std::int64_t{kSide} * kSide * 4;
   const mete::TrackedBuffer picture = Take(buffers.Storage(picture_bytes));
   const mete::TrackedBuffer readback = Take(buffers.Readback(picture_bytes));
+  const mete::TrackedBuffer constants =
+      Take(buffers.Uniform(sizeof(example::ComputePass::Constants)));
   if (auto ready = uploader.Wait(colours.ready); !ready) return 1;
 
   example::ComputePass pass(
-      vulkan, driver.callbacks(), kTerrainShader,
+      vulkan, kTerrainShader,
       {mete::ToVulkan(ground.buffer->buffer), mete::ToVulkan(colours.buffer->buffer),
-       mete::ToVulkan(picture->buffer)});
+       mete::ToVulkan(picture->buffer), mete::ToVulkan(constants->buffer)},
+      kSide);
   for (int frame = 0; frame < frames; ++frame) {
     if (frame % 60 == 0) Show(*host, *device, *bridge, driver, frame);
-    pass.Run({.side = kSide, .sun = 0.8F + 0.02F * static_cast<float>(frame)});
+    const example::ComputePass::Constants now{kSide, 0.8F + 0.02F * static_cast<float>(frame)};
+    Take(buffers.Write(constants, 0, std::as_bytes(std::span(&now, 1))));
+    pass.Run();
     host->BeginFrame();
     device->BeginFrame();
   }

@@ -5,7 +5,7 @@ layout(local_size_x = 8, local_size_y = 8) in;
 layout(std430, binding = 0) readonly buffer Heights { float heights[]; };
 layout(std430, binding = 1) readonly buffer Palette { vec4 colours[]; };
 layout(std430, binding = 2) writeonly buffer Picture { uint pixels[]; };
-layout(push_constant) uniform Frame { uint side; float sun; };
+layout(std140, binding = 3) uniform Frame { uint side; float sun; };
 
 float height(ivec2 at) {
   at = clamp(at, ivec2(0), ivec2(int(side) - 1));

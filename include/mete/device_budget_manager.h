@@ -122,7 +122,12 @@ template <DeviceResource T>
 class TrackedAllocation<T> {
  public:
   TrackedAllocation() noexcept = default;
-  TrackedAllocation(TrackedAllocation&& other) noexcept { Swap(other); }
+  TrackedAllocation(TrackedAllocation&& other) noexcept
+      : manager_(std::exchange(other.manager_, nullptr)),
+        owner_(other.owner_),
+        object_(other.object_),
+        charged_(std::exchange(other.charged_, 0)),
+        kind_(other.kind_) {}
   TrackedAllocation& operator=(TrackedAllocation&& other) noexcept {
     TrackedAllocation taken(std::move(other));
     Swap(taken);

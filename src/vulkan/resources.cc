@@ -74,24 +74,6 @@ DeviceError ToDeviceError(VkResult result, std::int64_t bytes) noexcept {
   return error;
 }
 
-// Upload memory is written in order and read by the device: cached memory would only be slower.
-TypeFlags FlagsOf(MemoryUse use) noexcept {
-  switch (use) {
-    case MemoryUse::kDevice: return {.required = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT};
-    case MemoryUse::kDeviceOrHost: return {.preferred = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT};
-    case MemoryUse::kUpload:
-      return {.required = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT,
-              .preferred = VK_MEMORY_PROPERTY_HOST_COHERENT_BIT};
-    case MemoryUse::kReadback: break;
-  }
-  return {.required = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT,
-          .preferred = VK_MEMORY_PROPERTY_HOST_CACHED_BIT};
-}
-
-bool IsHostUse(MemoryUse use) noexcept {
-  return use == MemoryUse::kUpload || use == MemoryUse::kReadback;
-}
-
 bool IsWithin(const MemoryInfo& info, std::int64_t offset, std::int64_t bytes) noexcept {
   return offset >= 0 && bytes >= 0 && offset <= info.bytes && bytes <= info.bytes - offset;
 }
@@ -112,28 +94,11 @@ VulkanResources::VulkanResources(const VulkanDevice& device, const VulkanFunctio
   atom_ = Clamp(properties.properties.limits.nonCoherentAtomSize);
 }
 
-bool VulkanResources::IsSane(const BufferDescription& description) noexcept {
-  return description.bytes > 0 && description.usage != 0;
-}
-
 bool VulkanResources::IsSane(const ImageDescription& description) noexcept {
   return description.format != 0 && description.width > 0 && description.height > 0 &&
          description.depth > 0 && description.levels > 0 && description.layers > 0 &&
          description.usage != 0 && description.samples > 0 &&
          (description.samples & (description.samples - 1)) == 0;
-}
-
-bool VulkanResources::IsSane(const MemoryRequest& request) noexcept {
-  return request.priority >= 0 && request.priority <= 1 &&
-         (!request.mapped || IsHostUse(request.use)) &&
-         !(request.dedicated && request.existing_only);
-}
-
-VkBufferCreateInfo VulkanResources::Info(const BufferDescription& description) noexcept {
-  return {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-          .size = static_cast<VkDeviceSize>(description.bytes),
-          .usage = description.usage,
-          .sharingMode = VK_SHARING_MODE_EXCLUSIVE};
 }
 
 VkImageCreateInfo VulkanResources::Info(const ImageDescription& description) noexcept {
@@ -216,17 +181,9 @@ MemoryNeeds VulkanResources::NeedsOf(VkImage image) const noexcept {
   return ToNeeds(needs);
 }
 
-void VulkanResources::Name(VkBuffer buffer, const char* name) const noexcept {
-  SetName(VK_OBJECT_TYPE_BUFFER, reinterpret_cast<std::uint64_t>(buffer), name);
-}
-
-void VulkanResources::Name(VkImage image, const char* name) const noexcept {
-  SetName(VK_OBJECT_TYPE_IMAGE, reinterpret_cast<std::uint64_t>(image), name);
-}
-
 void VulkanResources::SetName(VkObjectType type, std::uint64_t object,
                               const char* name) const noexcept {
-  if (name == nullptr || functions_.SetDebugUtilsObjectNameEXT == nullptr) return;
+  if (functions_.SetDebugUtilsObjectNameEXT == nullptr) return;
   const VkDebugUtilsObjectNameInfoEXT info{
       .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
       .objectType = type,
