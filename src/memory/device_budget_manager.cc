@@ -127,67 +127,70 @@ void DeviceBudgetManager::Returned(std::uint32_t heap, std::int64_t bytes) noexc
   parts_->heaps[heap].budget->Uncharge(bytes);
 }
 
-// What is expected is set aside before memory is taken, so that threads that race are refused
-// before they have; the rest when it is known. A refusal leaves no trace, not even a peak: what is
-// set aside is not used. Where nothing limits, nothing is set aside.
+// One resource on its kind and its owner. Where there is a limit, what is expected is set aside
+// before memory is taken, so that threads that race are refused before they have, and the rest when
+// it is known. A refusal leaves no trace, not even a peak: what is set aside is not used.
 class DeviceBudgetManager::Charge {
  public:
-  Charge(DeviceBudgetManager& manager, DeviceKind kind, DeviceOwner& owner) noexcept
-      : budgets_{&manager.kind_budget(kind), &owner.budget_},
-        limited_(budgets_[0]->limit() != kNoLimit || budgets_[1]->limit() != kNoLimit) {}
+  Charge(SharedBudget& kind, SharedBudget& owner) noexcept : budgets_{&kind, &owner} {
+    for (std::size_t i = 0; i < kBudgets; ++i) limited_[i] = budgets_[i]->limit() != kNoLimit;
+    if (limited_[0] || limited_[1]) holds_.emplace();
+  }
 
   bool Reserve(std::int64_t bytes, DeviceError& error) noexcept {
-    if (!limited_) return true;
-    for (std::size_t i = 0; i < budgets_.size(); ++i) {
-      if (!SetAside(expected_[i], *budgets_[i], bytes, error)) return false;
-    }
-    return true;
+    return !holds_ || SetAside(holds_->expected, bytes, error);
   }
 
   // Of the memory that was taken; refused, it has to go back.
-  bool Settle(std::int64_t bytes, Call& call, DeviceError& error) noexcept {
-    if (!limited_) return ChargeAtOnce(bytes, call, error);
-    const std::int64_t more = bytes - expected_[0].amount();
-    std::array<Hold, 2> rest;
-    for (std::size_t i = 0; more > 0 && i < budgets_.size(); ++i) {
-      if (!SetAside(rest[i], *budgets_[i], more, error)) return false;
+  bool Settle(std::int64_t expected, std::int64_t bytes, Call& call, DeviceError& error) noexcept {
+    if (holds_ && bytes > expected && !SetAside(holds_->rest, bytes - expected, error)) {
+      return false;
     }
-    for (std::size_t i = 0; i < budgets_.size(); ++i) {
-      const Charged of_rest = more > 0 ? rest[i].Settle(more) : Charged();
-      const Charged charged = expected_[i].Settle(std::min(bytes, expected_[i].amount()));
-      METE_CHECK(of_rest && charged);
-      call.edges = call.edges || of_rest->edges || charged->edges;
+    for (std::size_t i = 0; i < kBudgets; ++i) {
+      if (limited_[i]) continue;
+      const Charged charged = budgets_[i]->TryCharge(bytes);
+      if (!charged) {  // a limit was set meanwhile
+        if (i > 0 && !limited_[0]) budgets_[0]->Uncharge(bytes);
+        error = BudgetError(bytes, charged.error());
+        return false;
+      }
+      call.edges = call.edges || charged->edges;
+    }
+    for (std::size_t i = 0; i < kBudgets; ++i) {
+      if (!limited_[i]) continue;
+      Hold& rest = holds_->rest[i];
+      const Charged charged = holds_->expected[i].Settle(std::min(bytes, expected));
+      const Charged more = rest ? rest.Settle(bytes - expected) : Charged();
+      METE_CHECK(charged && more);
+      call.edges = call.edges || charged->edges || more->edges;
     }
     return true;
   }
 
  private:
-  static bool SetAside(Hold& hold, SharedBudget& budget, std::int64_t bytes,
-                       DeviceError& error) noexcept {
-    auto held = budget.Reserve(bytes);
-    if (!held) {
-      error = BudgetError(bytes, held.error());
-      return false;
+  static constexpr std::size_t kBudgets = 2;
+  struct Holds {
+    std::array<Hold, kBudgets> expected;
+    std::array<Hold, kBudgets> rest;
+  };
+
+  bool SetAside(std::array<Hold, kBudgets>& holds, std::int64_t bytes,
+                DeviceError& error) noexcept {
+    for (std::size_t i = 0; i < kBudgets; ++i) {
+      if (!limited_[i]) continue;
+      auto held = budgets_[i]->Reserve(bytes);
+      if (!held) {
+        error = BudgetError(bytes, held.error());
+        return false;
+      }
+      holds[i] = std::move(*held);
     }
-    hold = std::move(*held);
     return true;
   }
 
-  bool ChargeAtOnce(std::int64_t bytes, Call& call, DeviceError& error) noexcept {
-    const Charged first = budgets_[0]->TryCharge(bytes);
-    const Charged second = first ? budgets_[1]->TryCharge(bytes) : first;
-    if (!second) {
-      if (first) budgets_[0]->Uncharge(bytes);
-      error = BudgetError(bytes, second.error());
-      return false;
-    }
-    call.edges = call.edges || first->edges || second->edges;
-    return true;
-  }
-
-  std::array<SharedBudget*, 2> budgets_;
-  bool limited_;
-  std::array<Hold, 2> expected_;
+  std::array<SharedBudget*, kBudgets> budgets_;
+  std::array<bool, kBudgets> limited_{};
+  std::optional<Holds> holds_;
 };
 
 template <DeviceResource T>
@@ -222,7 +225,7 @@ DeviceResult<TrackedAllocation<T>> DeviceBudgetManager::TryCreate(Call& call, De
                                                                   std::int64_t expected,
                                                                   Make make) {
   DeviceError error;
-  Charge charge(*this, kind, *owner);
+  Charge charge(kind_budget(kind), owner->budget_);
   if (!charge.Reserve(expected, error)) return std::unexpected(error);
   const auto made = make(*allocator_);
   if (!made) {
@@ -230,7 +233,7 @@ DeviceResult<TrackedAllocation<T>> DeviceBudgetManager::TryCreate(Call& call, De
     if (error.reason == Reason::kBudget) error.budget = call.refusal;
     return std::unexpected(error);
   }
-  if (!charge.Settle(made->info.bytes, call, error)) {
+  if (!charge.Settle(expected, made->info.bytes, call, error)) {
     DestroyIn(*allocator_, *made);
     error.bytes = made->info.bytes;
     return std::unexpected(error);
