@@ -86,12 +86,12 @@ class StagingSlice {
   std::int64_t offset() const noexcept { return offset_; }  // there
   explicit operator bool() const noexcept { return bridge_ != nullptr; }
 
-  // Makes what was written visible to the device.
+  // Makes what was written visible to the device. REQUIRES: not empty.
   DeviceResult<void> Flush() noexcept;
 
   // A queue reads it until `timeline` has reached `value`; it is empty then, and comes back by
-  // itself. kTooMany, and it stays as it is, with a 17th timeline. REQUIRES: the timeline outlives
-  // the bridge, or BudgetBridge::Drain has returned since.
+  // itself. kTooMany, and it stays as it is, with a 17th timeline. REQUIRES: not empty; the
+  // timeline outlives the bridge, or BudgetBridge::Drain has returned since.
   DeviceResult<void> Submitted(IDeviceTimeline& timeline, std::uint64_t value) noexcept;
 
   // Nobody reads it. Harmless when empty.
@@ -131,7 +131,8 @@ class BudgetBridge {
 
   // A slice of that many bytes, more than 0 and at most block_bytes() (kArgument). kTimeout and
   // kCancelled: it has waited in vain; kBudget: nothing is staged, and a budget above refuses. Who
-  // holds slices that nobody reads, and waits for more, should have a deadline.
+  // holds slices that nobody reads, and waits for more, should have a deadline. In a hook or a
+  // callback that a request for room has raised nobody waits: kNoRoom.
   [[nodiscard]] DeviceResult<StagingSlice> Acquire(std::int64_t bytes,
                                                    const StagingWait& wait = {});
 

@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "mete/budget_bridge.h"
@@ -23,6 +24,7 @@
 namespace mete {
 
 struct BudgetBridge::Waiting {
+  std::thread::id thread = std::this_thread::get_id();
   bool waited = false;
   Waiting* next = nullptr;
 };

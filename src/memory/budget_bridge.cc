@@ -303,6 +303,9 @@ DeviceResult<StagingSlice> BudgetBridge::Parts::WaitInLine(BudgetBridge& bridge,
                                                            std::int64_t bytes,
                                                            const StagingWait& wait) {
   Waiting self{.waited = first != nullptr};
+  for (const Waiting* other = first; other != nullptr; other = other->next) {
+    if (other->thread == self.thread) return Refuse(Reason::kNoRoom, bytes);  // it is further out
+  }
   (last != nullptr ? last->next : first) = &self;
   last = &self;
   const auto start = Clock::now();

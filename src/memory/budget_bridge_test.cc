@@ -220,6 +220,35 @@ TEST(BudgetBridgeTest, ALostDeviceIsToldToAllAndAllComesBack) {
   EXPECT_EQ(w.bridge->Drain().error().reason, Reason::kDeviceLost);
 }
 
+// A callback that asks for room while its own thread waits for some would wait for itself.
+TEST(BudgetBridgeTest, CallbacksMayCallAnything) {
+  BridgeWorld w;
+  FakeQueue& queue = w.Queue(1);
+  Uploader uploader(*w.bridge, queue);
+  const BufferHandle target = w.Target(64 * kKiB);
+  const std::vector<std::byte> data(16 * kKiB);
+  w.device->kind_budget(DeviceKind::kStaging).SetLimit(40 * kKiB);
+  int calls = 0;
+  const WarningSubscription subscription = w.device->Subscribe([&](const BudgetWarning&) {
+    ++calls;
+    const auto slice = w.bridge->Acquire(16 * kKiB);
+    EXPECT_TRUE(slice || slice.error().reason == Reason::kNoRoom);
+    static_cast<void>(uploader.Upload(target, 0, data));
+    EXPECT_TRUE(uploader.Flush());
+    EXPECT_TRUE(w.bridge->Collect());
+    EXPECT_TRUE(w.bridge->Drain());
+    w.bridge->Trim();
+    EXPECT_GT(w.bridge->usage().quota, 0);
+  });
+  std::vector<StagingSlice> held;
+  for (int i = 0; i < 3; ++i) {
+    auto slice = w.bridge->Acquire(16 * kKiB, kNot);
+    if (slice) held.push_back(std::move(*slice));
+  }
+  EXPECT_EQ(held.size(), 2u);
+  EXPECT_GT(calls, 0);
+}
+
 TEST(BudgetBridgeTest, MoreTimelinesThanItFollowsAreRefused) {
   BridgeWorld w;
   for (int i = 0; i < 17; ++i) {
