@@ -156,7 +156,7 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
     step.root = std::exchange(parent.root, nullptr);
   }
   SetPath(step, index);
-  step.now = Time(Duration(std::max(latest.load(), clock.Now().time_since_epoch().count())));
+  step.now = Now();
   account.main_start = account.day_start = step.now;
   Emit({.kind = EventKind::kCreated}, step, account, account, nullptr);
   for (const LimitInfo& info : AllLimits()) {
@@ -277,10 +277,11 @@ Result<void> ResourceManager::CleanupQuota(Target target, bool cascade) {
   Ledger::Step step;
   if (!ledger_->Enter(step, target)) return {};
   ledger_->Begin(step);
-  const std::vector<Record*> above(step.begin() + 1, step.end());
+  const RecordIndex parent = step.leaf().parent;
   Result<void> removed = ledger_->Remove(step, step.leaf(), cascade);
-  if (!removed) ledger_->Finish(step);
-  for (Record* account : above) Watch(*account, ledger_->TermsOf(*account), ledger_->thresholds);
+  if (removed && parent == kNoRecord) return removed;
+  if (removed) ledger_->SetPath(step, parent);
+  ledger_->Finish(step);
   return removed;
 }
 

@@ -17,9 +17,12 @@ void Ledger::ScheduleRate(const Step& step, Record& account) {
   Rare* const rare = RateIn(account);
   if (rare == nullptr || rare->rate_used <= rare->rate->limit()) return;
   const Duration wait = rare->rate->TimeUntil(rare->rate->limit(), step.now);
+  if (wait >= Time::max() - step.now) return;
+  const Time end = step.now + wait;
+  account.look_at = std::min(account.look_at, end - Clock::kCoarseLag);
   // Of a limit that was raised, the earlier deadline is for an earlier violation.
-  if (wait >= Time::max() - step.now || step.now + wait >= rare->rate_due) return;
-  rare->rate_due = step.now + wait;
+  if (end >= rare->rate_due) return;
+  rare->rate_due = end;
   Schedule(rare->rate_due, Deadlines::Kind::kRate,
            DeadlineId(IndexIn(step, account), account.generation));
 }

@@ -35,13 +35,17 @@ bool Ledger::Enter(Step& step, Target target) const {
   });
 }
 
-void Ledger::Begin(Step& step) {
-  // A clock that goes back is taken for one that stands still.
+// A clock that goes back is taken for one that stands still.
+Time Ledger::Now() {
   std::int64_t now = clock.Now().time_since_epoch().count();
   std::int64_t seen = latest.load(std::memory_order_relaxed);
   while (now > seen && !latest.compare_exchange_weak(seen, now, std::memory_order_relaxed)) {
   }
-  step.now = Time(Duration(std::max(now, seen)));
+  return Time(Duration(std::max(now, seen)));
+}
+
+void Ledger::Begin(Step& step) {
+  step.now = Now();
   for (Record* account : step) EndWindows(step, *account);
 }
 

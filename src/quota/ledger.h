@@ -90,6 +90,7 @@ class Ledger {
   bool Enter(Step& step, RecordIndex index, std::uint16_t generation) const;
   bool Enter(Step& step, const QuotaHandle& handle) const;
   bool EnterAny(Step& step, RecordIndex index) const;  // whoever has it now
+  Time Now();
   // Takes the time, and ends what ended by then on the path.
   void Begin(Step& step);
   // Recomputes the edges of the path: what every step that changed something ends with.

@@ -171,7 +171,7 @@ struct alignas(64) Record {
 
   // As a total: where the tightest limit is reached, holds taken off.
   std::array<std::int64_t, kCounterCount> ceiling{};
-  Time look_at{};             // before it, no window ends
+  Time look_at{};             // before it, no window ends, and no violation of a rate
   std::int64_t low_edge = 0;  // memory: below it, something re-arms or ends
   std::int64_t peak = 0;      // memory, in the main window
   std::int64_t cpu_base = 0;  // main window
