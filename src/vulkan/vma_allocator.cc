@@ -5,9 +5,13 @@
 // VMA calls the two on that thread only. What they find out on the way (the gate said no, the
 // driver's own answer) comes back the same way, since VMA turns most of it into "out of device
 // memory".
+//
+// One lock stands for VMA's own, which are switched off: a buffer that is made and destroyed takes
+// four of those, and two of this. Making and destroying the Vulkan object is outside of it.
 #include <vulkan/vulkan.h>
 
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 #include <utility>
@@ -22,13 +26,13 @@ namespace {
 
 using Reason = DeviceError::Reason;
 
-// One call into VMA. Calls nest: a mover may allocate.
+// One call into VMA, or some in a row. Holds the lock, so these do not nest.
 class Entered {
  public:
-  explicit Entered(GatedMemory& gated) noexcept : gated_(&gated), outer_(current) {
+  Entered(GatedMemory& gated, std::mutex& mutex) noexcept : lock_(mutex), gated_(&gated) {
     current = this;
   }
-  ~Entered() { current = outer_; }
+  ~Entered() { current = nullptr; }
   Entered(const Entered&) = delete;
   Entered& operator=(const Entered&) = delete;
 
@@ -77,8 +81,8 @@ class Entered {
  private:
   static thread_local constinit Entered* current;
 
+  std::lock_guard<std::mutex> lock_;
   GatedMemory* gated_;
-  Entered* outer_;
   bool refused_ = false;
   VkResult failure_ = VK_SUCCESS;  // the last one of the driver
   std::uint32_t type_ = 0;
@@ -129,7 +133,7 @@ class VmaBacked final : public IMemoryAllocator {
   VmaBacked(const VulkanDevice& device, const VulkanFunctions& functions)
       : resources_(device, functions), gated_(resources_) {}
   ~VmaBacked() override {
-    const Entered entered(gated_);
+    const Entered entered(gated_, mutex_);
     if (vma_ != nullptr) vmaDestroyAllocator(vma_);
   }
   Result<void> Open(std::int64_t block_bytes);
@@ -158,7 +162,10 @@ class VmaBacked final : public IMemoryAllocator {
   void Destroy(const DeviceImage& image) noexcept override;
   void Free(MemoryHandle memory) noexcept override;
   DeviceResult<void*> Map(MemoryHandle memory) noexcept override;
-  void Unmap(MemoryHandle memory) noexcept override { vmaUnmapMemory(vma_, ToVma(memory)); }
+  void Unmap(MemoryHandle memory) noexcept override {
+    const std::lock_guard lock(mutex_);
+    vmaUnmapMemory(vma_, ToVma(memory));
+  }
   DeviceResult<void> Flush(MemoryHandle memory, std::int64_t offset,
                            std::int64_t bytes) noexcept override;
   DeviceResult<void> Invalidate(MemoryHandle memory, std::int64_t offset,
@@ -175,13 +182,30 @@ class VmaBacked final : public IMemoryAllocator {
 
  private:
   MemoryInfo ToInfo(const VmaAllocationInfo& info) const noexcept;
-  void SetName(VmaAllocation allocation, const char* name) noexcept {
-    if (name != nullptr) vmaSetAllocationName(vma_, allocation, name);
+  template <class Resource>
+  DeviceResult<VmaAllocation> TakeFor(Resource resource, std::int64_t bytes,
+                                      const MemoryRequest& request,
+                                      VmaAllocationInfo& info) noexcept;
+  VkResult AllocateFor(VkBuffer buffer, const VmaAllocationCreateInfo& memory,
+                       VmaAllocation& allocation, VmaAllocationInfo& info) noexcept {
+    return vmaAllocateMemoryForBuffer(vma_, buffer, &memory, &allocation, &info);
+  }
+  VkResult AllocateFor(VkImage image, const VmaAllocationCreateInfo& memory,
+                       VmaAllocation& allocation, VmaAllocationInfo& info) noexcept {
+    return vmaAllocateMemoryForImage(vma_, image, &memory, &allocation, &info);
+  }
+  VkResult Bind(VmaAllocation allocation, VkBuffer buffer, std::int64_t offset = 0) noexcept {
+    return vmaBindBufferMemory2(vma_, allocation, static_cast<VkDeviceSize>(offset), buffer,
+                                nullptr);
+  }
+  VkResult Bind(VmaAllocation allocation, VkImage image, std::int64_t offset = 0) noexcept {
+    return vmaBindImageMemory2(vma_, allocation, static_cast<VkDeviceSize>(offset), image, nullptr);
   }
   bool Fits(MemoryHandle memory, std::int64_t offset, const MemoryNeeds& needs) const noexcept;
 
   VulkanResources resources_;
   GatedMemory gated_;
+  mutable std::mutex mutex_;  // of all calls that change or read what others change
   VmaAllocator vma_ = nullptr;
 };
 
@@ -195,6 +219,7 @@ Result<void> VmaBacked::Open(std::int64_t block_bytes) {
   announce.pfnFree = Entered::Announce;
   const VulkanDevice& device = resources_.device();
   VmaAllocatorCreateInfo info{};
+  info.flags = VMA_ALLOCATOR_CREATE_EXTERNALLY_SYNCHRONIZED_BIT;
   if (device.memory_priority) info.flags |= VMA_ALLOCATOR_CREATE_EXT_MEMORY_PRIORITY_BIT;
   info.physicalDevice = device.physical;
   info.device = device.device;
@@ -204,7 +229,7 @@ Result<void> VmaBacked::Open(std::int64_t block_bytes) {
   info.pDeviceMemoryCallbacks = &announce;
   info.pVulkanFunctions = &functions;
   info.vulkanApiVersion = VK_API_VERSION_1_3;
-  const Entered entered(gated_);
+  const Entered entered(gated_, mutex_);
   if (const VkResult result = vmaCreateAllocator(&info, &vma_); result != VK_SUCCESS) {
     vma_ = nullptr;
     return std::unexpected(ToDeviceError(result, 0).ToError());
@@ -221,44 +246,56 @@ MemoryInfo VmaBacked::ToInfo(const VmaAllocationInfo& info) const noexcept {
           .name = info.pName};
 }
 
+// Memory for the resource, bound to it. An error: the resource is as it was.
+template <class Resource>
+DeviceResult<VmaAllocation> VmaBacked::TakeFor(Resource resource, std::int64_t bytes,
+                                               const MemoryRequest& request,
+                                               VmaAllocationInfo& info) noexcept {
+  const VmaAllocationCreateInfo memory_info = ToVma(request);
+  VmaAllocation allocation = nullptr;
+  Entered entered(gated_, mutex_);
+  VkResult result = AllocateFor(resource, memory_info, allocation, info);
+  if (result != VK_SUCCESS) return std::unexpected(entered.ToError(result, bytes, request));
+  result = Bind(allocation, resource);
+  if (result != VK_SUCCESS) {
+    vmaFreeMemory(vma_, allocation);
+    return std::unexpected(ToDeviceError(result, bytes));
+  }
+  if (request.name != nullptr) {
+    vmaSetAllocationName(vma_, allocation, request.name);
+    vmaGetAllocationInfo(vma_, allocation, &info);
+  }
+  return allocation;
+}
+
 DeviceResult<DeviceBuffer> VmaBacked::CreateBuffer(const BufferDescription& description,
                                                    const MemoryRequest& request) noexcept {
-  if (!VulkanResources::IsSane(description) || !VulkanResources::IsSane(request)) {
-    return Refuse(Reason::kArgument, description.bytes);
-  }
-  const VkBufferCreateInfo buffer_info = VulkanResources::Info(description);
-  const VmaAllocationCreateInfo memory_info = ToVma(request);
-  VkBuffer buffer = VK_NULL_HANDLE;
-  VmaAllocation allocation = nullptr;
+  if (!VulkanResources::IsSane(request)) return Refuse(Reason::kArgument, description.bytes);
+  const auto buffer = resources_.Create(description);
+  if (!buffer) return std::unexpected(buffer.error());
   VmaAllocationInfo info;
-  const Entered entered(gated_);
-  const VkResult result =
-      vmaCreateBuffer(vma_, &buffer_info, &memory_info, &buffer, &allocation, &info);
-  if (result != VK_SUCCESS) {
-    return std::unexpected(entered.ToError(result, description.bytes, request));
+  const auto allocation = TakeFor(*buffer, description.bytes, request, info);
+  if (!allocation) {
+    resources_.Destroy(*buffer);
+    return std::unexpected(allocation.error());
   }
-  SetName(allocation, request.name);
-  resources_.Name(buffer, request.name);
-  return DeviceBuffer{ToHandle(buffer), ToHandle(allocation), description.bytes, ToInfo(info)};
+  resources_.Name(*buffer, request.name);
+  return DeviceBuffer{ToHandle(*buffer), ToHandle(*allocation), description.bytes, ToInfo(info)};
 }
 
 DeviceResult<DeviceImage> VmaBacked::CreateImage(const ImageDescription& description,
                                                  const MemoryRequest& request) noexcept {
-  if (!VulkanResources::IsSane(description) || !VulkanResources::IsSane(request)) {
-    return Refuse(Reason::kArgument);
-  }
-  const VkImageCreateInfo image_info = VulkanResources::Info(description);
-  const VmaAllocationCreateInfo memory_info = ToVma(request);
-  VkImage image = VK_NULL_HANDLE;
-  VmaAllocation allocation = nullptr;
+  if (!VulkanResources::IsSane(request)) return Refuse(Reason::kArgument);
+  const auto image = resources_.Create(description);
+  if (!image) return std::unexpected(image.error());
   VmaAllocationInfo info;
-  const Entered entered(gated_);
-  const VkResult result =
-      vmaCreateImage(vma_, &image_info, &memory_info, &image, &allocation, &info);
-  if (result != VK_SUCCESS) return std::unexpected(entered.ToError(result, 0, request));
-  SetName(allocation, request.name);
-  resources_.Name(image, request.name);
-  return DeviceImage{ToHandle(image), ToHandle(allocation), ToInfo(info)};
+  const auto allocation = TakeFor(*image, 0, request, info);
+  if (!allocation) {
+    resources_.Destroy(*image);
+    return std::unexpected(allocation.error());
+  }
+  resources_.Name(*image, request.name);
+  return DeviceImage{ToHandle(*image), ToHandle(*allocation), ToInfo(info)};
 }
 
 DeviceResult<DeviceMemory> VmaBacked::Allocate(const MemoryNeeds& needs,
@@ -272,12 +309,15 @@ DeviceResult<DeviceMemory> VmaBacked::Allocate(const MemoryNeeds& needs,
   const VmaAllocationCreateInfo memory_info = ToVma(request);
   VmaAllocation allocation = nullptr;
   VmaAllocationInfo info;
-  const Entered entered(gated_);
+  const Entered entered(gated_, mutex_);
   const VkResult result = vmaAllocateMemory(vma_, &requirements, &memory_info, &allocation, &info);
   if (result != VK_SUCCESS) {
     return std::unexpected(entered.ToError(result, needs.bytes, request));
   }
-  SetName(allocation, request.name);
+  if (request.name != nullptr) {
+    vmaSetAllocationName(vma_, allocation, request.name);
+    vmaGetAllocationInfo(vma_, allocation, &info);
+  }
   return DeviceMemory{ToHandle(allocation), ToInfo(info)};
 }
 
@@ -296,8 +336,8 @@ DeviceResult<DeviceBuffer> VmaBacked::PlaceBuffer(MemoryHandle memory, std::int6
   VkResult result = VK_ERROR_UNKNOWN;
   const bool fits = Fits(memory, offset, resources_.NeedsOf(*buffer));
   if (fits) {
-    result = vmaBindBufferMemory2(vma_, ToVma(memory), static_cast<VkDeviceSize>(offset), *buffer,
-                                  nullptr);
+    const std::lock_guard lock(mutex_);
+    result = Bind(ToVma(memory), *buffer, offset);
   }
   if (result != VK_SUCCESS) {
     resources_.Destroy(*buffer);
@@ -316,8 +356,8 @@ DeviceResult<DeviceImage> VmaBacked::PlaceImage(MemoryHandle memory, std::int64_
   VkResult result = VK_ERROR_UNKNOWN;
   const bool fits = Fits(memory, offset, resources_.NeedsOf(*image));
   if (fits) {
-    result = vmaBindImageMemory2(vma_, ToVma(memory), static_cast<VkDeviceSize>(offset), *image,
-                                 nullptr);
+    const std::lock_guard lock(mutex_);
+    result = Bind(ToVma(memory), *image, offset);
   }
   if (result != VK_SUCCESS) {
     resources_.Destroy(*image);
@@ -328,17 +368,18 @@ DeviceResult<DeviceImage> VmaBacked::PlaceImage(MemoryHandle memory, std::int64_
 }
 
 void VmaBacked::Destroy(const DeviceBuffer& buffer) noexcept {
-  const Entered entered(gated_);
-  vmaDestroyBuffer(vma_, ToVulkan(buffer.buffer), ToVma(buffer.memory));
+  resources_.Destroy(ToVulkan(buffer.buffer));
+  Free(buffer.memory);
 }
 
 void VmaBacked::Destroy(const DeviceImage& image) noexcept {
-  const Entered entered(gated_);
-  vmaDestroyImage(vma_, ToVulkan(image.image), ToVma(image.memory));
+  resources_.Destroy(ToVulkan(image.image));
+  Free(image.memory);
 }
 
 void VmaBacked::Free(MemoryHandle memory) noexcept {
-  const Entered entered(gated_);
+  if (memory == MemoryHandle::kNone) return;
+  const Entered entered(gated_, mutex_);
   vmaFreeMemory(vma_, ToVma(memory));
 }
 
@@ -346,6 +387,7 @@ DeviceResult<void*> VmaBacked::Map(MemoryHandle memory) noexcept {
   const MemoryInfo info = Info(memory);
   if (!layout().types[info.type].host_visible) return Refuse(Reason::kArgument, info.bytes);
   void* address = nullptr;
+  const std::lock_guard lock(mutex_);
   const VkResult result = vmaMapMemory(vma_, ToVma(memory), &address);
   if (result != VK_SUCCESS) return std::unexpected(ToDeviceError(result, info.bytes));
   return address;
@@ -386,7 +428,7 @@ DeviceResult<PoolHandle> VmaBacked::CreatePool(const PoolDescription& descriptio
   info.maxBlockCount = description.max_blocks;
   info.priority = 0.5F;
   VmaPool pool = nullptr;
-  const Entered entered(gated_);
+  const Entered entered(gated_, mutex_);
   result = vmaCreatePool(vma_, &info, &pool);
   if (result != VK_SUCCESS) {
     return std::unexpected(ToDeviceError(result, description.block_bytes));
@@ -395,7 +437,7 @@ DeviceResult<PoolHandle> VmaBacked::CreatePool(const PoolDescription& descriptio
 }
 
 void VmaBacked::DestroyPool(PoolHandle pool) noexcept {
-  const Entered entered(gated_);
+  const Entered entered(gated_, mutex_);
   vmaDestroyPool(vma_, ToVma(pool));
 }
 
@@ -437,19 +479,21 @@ DeviceResult<DefragmentResult> VmaBacked::Defragment(const DefragmentLimits& lim
   info.maxBytesPerPass = static_cast<VkDeviceSize>(limits.max_bytes);
   info.maxAllocationsPerPass = limits.max_moves;
   VmaDefragmentationContext context = nullptr;
-  const Entered entered(gated_);
-  VkResult result = vmaBeginDefragmentation(vma_, &info, &context);
-  if (result != VK_SUCCESS) return std::unexpected(ToDeviceError(result, 0));
   VmaDefragmentationPassMoveInfo pass{};
   DefragmentResult done;
-  result = vmaBeginDefragmentationPass(vma_, context, &pass);
-  if (result == VK_INCOMPLETE) {
-    MovePass(vma_, pass, mover, done);
-    result = vmaEndDefragmentationPass(vma_, context, &pass);
-    if (result == VK_INCOMPLETE) result = VK_SUCCESS;  // there is more for another pass
+  VkResult result = VK_SUCCESS;
+  {
+    const Entered entered(gated_, mutex_);
+    result = vmaBeginDefragmentation(vma_, &info, &context);
+    if (result != VK_SUCCESS) return std::unexpected(ToDeviceError(result, 0));
+    result = vmaBeginDefragmentationPass(vma_, context, &pass);
   }
+  const bool moves = result == VK_INCOMPLETE;
+  if (moves) MovePass(vma_, pass, mover, done);
+  const Entered entered(gated_, mutex_);
+  if (moves) result = vmaEndDefragmentationPass(vma_, context, &pass);
   vmaEndDefragmentation(vma_, context, nullptr);
-  if (result != VK_SUCCESS) return std::unexpected(ToDeviceError(result, 0));
+  if (result < 0) return std::unexpected(ToDeviceError(result, 0));
   done.freed_blocks = entered.freed_blocks();
   done.freed_bytes = entered.freed_bytes();
   return done;
