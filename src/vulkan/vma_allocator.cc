@@ -20,6 +20,7 @@
 #include "vulkan/gated.h"
 #include "vulkan/resources.h"
 #include "vulkan/vma.h"
+#include "vulkan/word_lock.h"
 
 namespace mete {
 namespace {
@@ -29,7 +30,7 @@ using Reason = DeviceError::Reason;
 // One call into VMA, or some in a row. Holds the lock, so these do not nest.
 class Entered {
  public:
-  Entered(GatedMemory& gated, std::mutex& mutex) noexcept : lock_(mutex), gated_(&gated) {
+  Entered(GatedMemory& gated, WordLock& mutex) noexcept : lock_(mutex), gated_(&gated) {
     current = this;
   }
   ~Entered() { current = nullptr; }
@@ -81,7 +82,7 @@ class Entered {
  private:
   static thread_local constinit Entered* current;
 
-  std::lock_guard<std::mutex> lock_;
+  std::lock_guard<WordLock> lock_;
   GatedMemory* gated_;
   bool refused_ = false;
   VkResult failure_ = VK_SUCCESS;  // the last one of the driver
@@ -205,7 +206,7 @@ class VmaBacked final : public IMemoryAllocator {
 
   VulkanResources resources_;
   GatedMemory gated_;
-  mutable std::mutex mutex_;  // of all calls that change or read what others change
+  mutable WordLock mutex_;  // of all calls that change or read what others change
   VmaAllocator vma_ = nullptr;
 };
 
