@@ -47,8 +47,10 @@ class HoldBook {
     return open_.erase(id) == 1;
   }
 
-  void KeepAnswer(HoldId id, const Settlement& answer) {
+  // At once, so that whoever settles it too finds the hold or the answer.
+  void Settle(HoldId id, const Settlement& answer) {
     const std::lock_guard lock(mutex_);
+    open_.erase(id);
     settled_.emplace(id, answer);
     order_.push_back(id);
     if (order_.size() <= kSettledKept) return;

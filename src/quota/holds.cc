@@ -162,7 +162,6 @@ Result<Settlement> ResourceManager::Settle(HoldId id, const Amounts& actual) {
     ledger.Finish(step);
     return std::unexpected(good.error());
   }
-  ledger.holds.Close(id);
   const std::uint32_t before = ledger.HeldBack(step.leaf());
   const ResourceSet used = settlement.used.named();
   ledger.GiveBack(step, id, *hold, settlement.used.Get(Resource::kRequests));
@@ -181,7 +180,7 @@ Result<Settlement> ResourceManager::Settle(HoldId id, const Amounts& actual) {
   settlement.receipt.measured = actual.named() & measured;
   ledger.FillFigures(step, settlement.receipt);
   SetState(settlement.receipt, before, ledger.HeldBack(step.leaf()));
-  ledger.holds.KeepAnswer(id, settlement);
+  ledger.holds.Settle(id, settlement);
   return settlement;
 }
 
