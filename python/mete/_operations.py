@@ -163,3 +163,4 @@ _running = weakref.WeakSet()
 def _stop_all() -> None:
     for operations in list(_running):
         operations.native_stop()
+    _native.wait_for_ends()

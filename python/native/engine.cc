@@ -15,6 +15,8 @@ std::atomic<std::uint64_t> forks{0};
 
 thread_local int callbacks_here = 0;
 
+std::atomic<int> ends{0};  // threads that end a manager
+
 // Around a call from the manager's thread into Python.
 class Callback {
  public:
@@ -120,13 +122,18 @@ Engine::~Engine() {
     return;
   }
   if (callbacks_here > 0) {  // the last reference fell in a callback: a thread cannot join itself
+    ends.fetch_add(1);
     std::thread([manager = std::move(manager_), clock = std::move(clock_),
                  enforcer = std::move(enforcer_), wake = std::move(wake_)]() mutable {
       manager.reset();
-      const nb::gil_scoped_acquire lock;
-      wake.reset();
-      enforcer.reset();
-      clock.reset();
+      {
+        const nb::gil_scoped_acquire lock;
+        wake.reset();
+        enforcer.reset();
+        clock.reset();
+      }
+      ends.fetch_sub(1);
+      ends.notify_all();
     }).detach();
     return;
   }
@@ -134,6 +141,11 @@ Engine::~Engine() {
     const nb::gil_scoped_release unlock;
     manager_.reset();
   }
+}
+
+void Engine::WaitForEnds() {
+  const nb::gil_scoped_release unlock;
+  for (int left = ends.load(); left != 0; left = ends.load()) ends.wait(left);
 }
 
 ResourceManager* Engine::Use() {

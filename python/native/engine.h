@@ -64,6 +64,10 @@ class Engine {
   // REQUIRES: not on the manager's thread.
   void Stop();
 
+  // Managers whose last reference fell in a callback end on a thread of their own; the interpreter
+  // must not go before.
+  static void WaitForEnds();
+
   int Traverse(visitproc visit, void* arg);
   void Clear();
 

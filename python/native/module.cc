@@ -354,6 +354,7 @@ void BindValues(nb::module_& module) {
   module.def("parse_cpu", &ParseCpu, "text"_a.none(), "\"500m\" is 0.5 cores.");
   module.def("parse_memory_mb", &ParseMemoryMb, "text"_a.none(),
              "\"2Gi\" is 2048 (of 2^20 bytes), \"4G\" is 4000 (of 10^6).");
+  module.def("wait_for_ends", &Engine::WaitForEnds);
   module.def("event_kinds", [] {
     std::vector<std::string> names;
     for (int kind = 0; kind <= static_cast<int>(EventKind::kUsage); ++kind) {
