@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <new>
 #include <span>
@@ -121,6 +123,11 @@ bool IsThereOrNoMemory(const Result<T>& result) {
   return false;
 }
 
+// Too large to be kept without memory of its own.
+std::function<void(const BudgetWarning&)> Listener() {
+  return [large = std::array<char, 64>{}](const BudgetWarning&) { static_cast<void>(large); };
+}
+
 void UseHost(SharedBudget& root, FailingMemory& memory) {
   HostOptions options;
   options.parent = &root;
@@ -134,8 +141,8 @@ void UseHost(SharedBudget& root, FailingMemory& memory) {
   auto owner = host.Owner("a name that is too long for the string object itself");
   static_cast<void>(IsThereOrNoMemory(owner));
   WarningSubscription subscription;
-  MayThrow([&] { subscription = host.Subscribe([&host](const BudgetWarning&) {}); });
-  MayThrow([&] { static_cast<void>(host.Subscribe([&host](const BudgetWarning&) {})); });
+  MayThrow([&] { subscription = host.Subscribe(Listener()); });
+  MayThrow([&] { static_cast<void>(host.Subscribe(Listener())); });
   for (int frame = 0; frame < 3; ++frame) {
     for (const auto scope :
          {AllocationScope::kFrame, AllocationScope::kPersistent, AllocationScope::kHeap}) {
@@ -279,7 +286,7 @@ void UseDevice(SharedBudget& root, FailingMemory&) {
   auto owner = device.Owner("a name that is too long for the string object itself");
   static_cast<void>(IsThereOrNoMemory(owner));
   WarningSubscription subscription;
-  MayThrow([&] { subscription = device.Subscribe([&device](const BudgetWarning&) {}); });
+  MayThrow([&] { subscription = device.Subscribe(Listener()); });
   {
     auto buffer = device.CreateBuffer({.bytes = 1000, .usage = kUsage});
     auto image = device.CreateImage({.format = 37, .width = 8, .height = 8, .usage = 4});
