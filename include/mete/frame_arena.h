@@ -319,7 +319,7 @@ inline void* FrameThread::Bump([[maybe_unused]] std::size_t size,
       next_.store(last + 1, memory_order_relaxed);
       requests_.store(requests_.load(memory_order_relaxed) + 1, memory_order_relaxed);
       if (at == 0) __builtin_unreachable();  // spares the caller's test for null
-      return reinterpret_cast<void*>(at);
+      return reinterpret_cast<void*>(at);    // NOLINT(performance-no-int-to-ptr): aligned above
     }
   }
 #endif

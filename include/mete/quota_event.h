@@ -14,7 +14,6 @@
 
 #include "mete/clock.h"
 #include "mete/quota.h"
-#include "mete/usage.h"
 
 namespace mete {
 

@@ -39,7 +39,6 @@
 #include "mete/error.h"
 #include "mete/quota.h"
 #include "mete/quota_event.h"
-#include "mete/usage.h"
 
 namespace mete {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "mete/error.h"
-#include "mete/usage.h"
+#include "mete/quota.h"
 
 namespace mete::python {
 

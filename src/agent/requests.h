@@ -7,7 +7,6 @@
 
 #include "mete/error.h"
 #include "mete/quota.h"
-#include "mete/usage.h"
 
 namespace mete::agent {
 

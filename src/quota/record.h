@@ -34,7 +34,6 @@
 #include "mete/clock.h"
 #include "mete/enforcer.h"
 #include "mete/quota.h"
-#include "mete/usage.h"
 #include "quota/parking_lock.h"
 #include "quota/rate_limit.h"
 
