@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -55,7 +56,7 @@ Result<std::unique_ptr<BudgetBridge>> BudgetBridge::Open(const StagingOptions& o
 }
 
 BudgetBridge::~BudgetBridge() {
-  static_cast<void>(Drain());
+  std::ignore = Drain();
   METE_CHECK(parts_->Slices() == 0);
   for (auto& block : parts_->blocks) parts_->Destroy(std::move(block));
 }

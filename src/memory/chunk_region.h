@@ -19,6 +19,14 @@
 #include "mete/resource_consumer.h"
 
 namespace mete {
+namespace detail {
+
+// Where an address that was computed lies; arenas align addresses, not pointers.
+inline void* At(std::uintptr_t address) noexcept {
+  return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr): see above
+}
+
+}  // namespace detail
 
 class ChunkRegion {
  public:

@@ -69,12 +69,13 @@ DeviceBudgetManager::DeviceBudgetManager(std::unique_ptr<IMemoryAllocator> alloc
   for (std::uint32_t heap = 0; heap < allocator_->layout().heap_count; ++heap) {
     parts.heaps[heap].name = "heap " + std::to_string(heap);
     parts.heaps[heap].own_limit = options.heap_limits[heap];
-    parts.heaps[heap].budget.emplace(BudgetKind::kLevel, kNoLimit, &device_, options.thresholds);
+    parts.heaps[heap].budget =
+        std::make_unique<SharedBudget>(BudgetKind::kLevel, kNoLimit, &device_, options.thresholds);
     ApplyHeapLimit(heap);
   }
   for (std::size_t kind = 0; kind < kDeviceKinds; ++kind) {
-    parts.kinds[kind].emplace(BudgetKind::kLevel, options.kind_limits[kind], nullptr,
-                              options.thresholds);
+    parts.kinds[kind] = std::make_unique<SharedBudget>(
+        BudgetKind::kLevel, options.kind_limits[kind], nullptr, options.thresholds);
   }
 }
 
@@ -109,7 +110,7 @@ DeviceBudgetManager::~DeviceBudgetManager() {
   const std::vector<MemoryLeak> left = leaks();
   if (left.empty()) return;
   parts_->leaked(left);
-  static_cast<void>(allocator_.release());
+  [[maybe_unused]] const IMemoryAllocator* const stays = allocator_.release();
 }
 
 bool DeviceBudgetManager::TryTake(std::uint32_t heap, std::int64_t bytes) noexcept {
@@ -156,7 +157,7 @@ class DeviceBudgetManager::Charge {
       }
       call.edges = call.edges || charged->edges;
     }
-    for (std::size_t i = 0; i < kBudgets; ++i) {
+    for (std::size_t i = 0; holds_ && i < kBudgets; ++i) {
       if (!limited_[i]) continue;
       Hold& rest = holds_->rest[i];
       const Charged charged = holds_->expected[i].Settle(std::min(bytes, expected));

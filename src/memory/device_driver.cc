@@ -10,6 +10,7 @@
 //   limit = budget - what is somebody else's, at least 0
 #include <algorithm>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -41,7 +42,7 @@ void DeviceBudgetManager::Parts::StartPolling(DeviceBudgetManager& manager,
     std::unique_lock lock(poll_lock);
     while (!stop.stop_requested()) {
       lock.unlock();
-      static_cast<void>(manager.PollDriver());
+      std::ignore = manager.PollDriver();
       lock.lock();
       poll_end.wait_for(lock, stop, every, [] { return false; });
     }

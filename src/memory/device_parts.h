@@ -49,13 +49,13 @@ struct DeviceBudgetManager::Call {
 struct DeviceBudgetManager::Parts {
   struct Heap {
     std::string name;
-    std::optional<SharedBudget> budget;
+    std::unique_ptr<SharedBudget> budget;
     std::int64_t own_limit = kNoLimit;     // the program's
     std::int64_t driver_limit = kNoLimit;  // what the driver leaves
     DriverHeapBudget driver;
   };
   std::array<Heap, kMaxMemoryHeaps> heaps;
-  std::array<std::optional<SharedBudget>, kDeviceKinds> kinds;
+  std::array<std::unique_ptr<SharedBudget>, kDeviceKinds> kinds;
 
   std::mutex limits_lock;  // of the limits and figures in heaps; taken before those of budgets
   std::int64_t driver_asked = 0;

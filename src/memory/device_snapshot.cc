@@ -1,6 +1,7 @@
 // How a snapshot of a device reads: for people, for programs, for a table of benchmarks.
 #include <algorithm>
 #include <string>
+#include <string_view>
 
 #include "base/quote.h"
 #include "memory/device_parts.h"
@@ -121,17 +122,23 @@ std::string DeviceSnapshot::Json() const {
 }
 
 std::string DeviceSnapshot::BenchRow() const {
-  std::string row =
-      "device_used=" + std::to_string(device.used) + " device_peak=" + std::to_string(device.peak);
+  std::string row;
+  const auto add = [&row](std::string_view of, std::string_view what, std::int64_t value) {
+    if (!row.empty()) row += ' ';
+    row.append(of).append(what).append("=").append(std::to_string(value));
+  };
+  add("device", "_used", device.used);
+  add("device", "_peak", device.peak);
   for (std::size_t heap = 0; heap < heaps.size(); ++heap) {
-    const std::string name = " heap" + std::to_string(heap);
-    row += name + "_used=" + std::to_string(heaps[heap].blocks.used) + name +
-           "_peak=" + std::to_string(heaps[heap].blocks.peak);
+    const std::string name = "heap" + std::to_string(heap);
+    add(name, "_used", heaps[heap].blocks.used);
+    add(name, "_peak", heaps[heap].blocks.peak);
   }
   for (std::size_t kind = 0; kind < kDeviceKinds; ++kind) {
-    row += std::string(" ") + kDeviceKindNames[kind] + "_used=" + std::to_string(kinds[kind].used);
+    add(kDeviceKindNames[kind], "_used", kinds[kind].used);
   }
-  return row + " refusals=" + std::to_string(refusals);
+  add("refusals", "", refusals);
+  return row;
 }
 
 }  // namespace mete

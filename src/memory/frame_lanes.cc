@@ -101,7 +101,7 @@ void* FrameArenaState::Bump(FrameSlot& slot, FrameLane& lane, std::uint32_t inde
   const std::uintptr_t at = AlignUp(slot.Next(), alignment);
   if (at > end || size > end - at) return nullptr;
   slot.SetNext(AlignUp(at + size, 16));
-  void* const data = reinterpret_cast<void*>(at);
+  void* const data = detail::At(at);
   shadow::Unpoison(data, size);
   return data;
 }
@@ -150,8 +150,8 @@ void* FrameArenaState::TakeRun(FrameSlot& slot, std::uint32_t index, std::size_t
   const bool late = taken.first + count > ready_chunks[index].load(memory_order_relaxed);
   if (late && !lane.late_now) ++lane.late;  // else counted with the current chunk's
   NoteMost(slot, lane, index);
-  void* const data = reinterpret_cast<void*>(
-      AlignUp(reinterpret_cast<std::uintptr_t>(region.At(taken.first)), alignment));
+  void* const data =
+      detail::At(AlignUp(reinterpret_cast<std::uintptr_t>(region.At(taken.first)), alignment));
   shadow::Unpoison(data, size);
   return data;
 }
@@ -360,7 +360,7 @@ FrameMark::~FrameMark() {
     chunk = region.note(chunk).next;
   }
   if (chunk_ != kNone) {
-    shadow::Retire(reinterpret_cast<void*>(next_),
+    shadow::Retire(detail::At(next_),
                    region.At(chunk_) + kChunk - reinterpret_cast<std::byte*>(next_));
   }
   lane.current = chunk_;

@@ -46,7 +46,7 @@ void* PersistentArena::Allocate(std::size_t size, std::size_t alignment, bool& e
       if (at <= end && size <= end - at) {
         stripe.next = at + size;
         live_[stripe.chunk].fetch_add(1, std::memory_order_relaxed);
-        void* const block = reinterpret_cast<void*>(at);
+        void* const block = detail::At(at);
         shadow::Unpoison(block, size);
         return block;
       }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -59,7 +60,7 @@ Uploader::~Uploader() {
     while (*link != parts_.get()) link = &(*link)->next;
     *link = parts_->next;
   }
-  static_cast<void>(parts_->FlushPending());
+  std::ignore = parts_->FlushPending();
   parts_->pending.clear();
   if (parts_->pinned) shared.Unpin(*parts_->queue);
 }
@@ -201,7 +202,7 @@ DeviceResult<void> Uploader::Wait(UploadTicket ticket, const StagingWait& wait) 
     const auto done = IsDone(ticket);
     if (!done) return std::unexpected(done.error());
     if (*done) {
-      static_cast<void>(parts.bridge->Collect());
+      std::ignore = parts.bridge->Collect();
       return {};
     }
     std::uint64_t value = 0;
