@@ -253,7 +253,7 @@ def check_guarantees(tree):
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if not line.startswith("| ") or len(cells) < 2 or cells[0] in ("promise", "---"):
             continue
-        proofs = re.findall(r"`([\w./-]+\.(?:cc|py|toml))(?: ([\w.]+))?`", cells[-1])
+        proofs = re.findall(r"`([\w./-]+\.(?:cc|h|py|toml))(?: ([\w.]+))?`", cells[-1])
         if not proofs:
             yield f"{path}:{number}: a promise without a proof"
         for file, test in proofs:

@@ -35,6 +35,10 @@ class ConsumerTest(unittest.TestCase):
             folder = pathlib.Path(name)
             run("cmake", "--install", BUILD, "--prefix", folder / "prefix")
             self.use_from(folder / "prefix", folder)
+            device = folder / "consumer" / "device_consumer"
+            if any((folder / "prefix").rglob("mete-vulkan-targets.cmake")):
+                self.assertEqual(run(device), "E2071: device: instance, physical and device must "
+                                              "all be given\n")
             version = run(folder / "prefix" / "bin" / "mete", "version")
             self.assertRegex(version, r"^mete \d+\.\d+\.\d+\n")
 
@@ -42,6 +46,7 @@ class ConsumerTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             run("cmake", "-G", "Ninja", "-S", SOURCE, "-B", folder / "build", "-DMETE_TOOLS=OFF",
+                "-DMETE_VULKAN=OFF",
                 f"-DCMAKE_INSTALL_PREFIX={folder / 'prefix'}",
                 "-DCMAKE_DISABLE_FIND_PACKAGE_fmt=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_simdjson=ON",
                 "-DCMAKE_DISABLE_FIND_PACKAGE_Boost=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON")
