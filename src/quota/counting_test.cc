@@ -1,0 +1,198 @@
+#include "quota/counting.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "quota/rule_rows_test.h"
+
+namespace mete {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+
+// Lines are kept in the order of their kind, wherever they are kept.
+TEST(Counting, LinesComeAndGoInTheirOrder) {
+  std::mt19937 random(1);
+  Record record;
+  std::vector<LimitKind> expected;
+  for (int step = 0; step < 2000; ++step) {
+    const auto kind = static_cast<LimitKind>(random() % kLimitKindCount);
+    const auto at = std::lower_bound(expected.begin(), expected.end(), kind);
+    if (at != expected.end() && *at == kind) {
+      ASSERT_EQ(FindLine(record, kind)->limit, static_cast<std::int64_t>(kind) + 7);
+      RemoveLine(record, kind);
+      expected.erase(at);
+      ASSERT_EQ(FindLine(record, kind), nullptr);
+    } else {
+      AddLine(record, kind).limit = static_cast<std::int64_t>(kind) + 7;
+      expected.insert(at, kind);
+    }
+    std::vector<LimitKind> is;
+    ForEachLine(record, [&](Line& line) { is.push_back(line.kind); });
+    ASSERT_EQ(is, expected);
+  }
+}
+
+TEST(Counting, Rule05TheEffectiveLimitOfCoresIsExact) {
+  struct Case {
+    std::int64_t limit;
+    Duration window;
+    std::int64_t effective;
+  };
+  const Case cases[] = {
+      {0, hours(1), 0},
+      {500'000'000, hours(1), 1'800'000'000'000},
+      {1, hours(1), 3600},
+      {1, milliseconds(1999), 1},
+      {2'000'000'000, seconds(1), 2'000'000'000},
+      {kMax - 1, hours(1), kMax - 1},
+      {kMax - 1, seconds(1), kMax - 1},
+      {1'000'000'000, Duration::max(), kMax - 1},
+  };
+  for (const Case& one : cases) {
+    Line line;
+    line.kind = LimitKind::kCpu;
+    line.limit = one.limit;
+    EXPECT_EQ(EffectiveLimit(line, Terms{.policies = {}, .window = one.window}), one.effective);
+    line.kind = LimitKind::kTokensPerHour;
+    EXPECT_EQ(EffectiveLimit(line, Terms{.policies = {}, .window = one.window}), one.limit);
+  }
+}
+
+// The edge is the smallest total at which anything would follow.
+TEST(Counting, TheEdgeLiesWhereSomethingFollows) {
+  const Thresholds thresholds = *Thresholds::Of(std::vector<int>{80, 95});
+  const Terms terms{.policies = DefaultPolicies(), .window = hours(1)};
+  Record record;
+  Watch(record, terms, thresholds);
+  EXPECT_EQ(record.edge[kTokenCounter], kFarEdge);
+  EXPECT_EQ(record.ceiling[kTokenCounter], kUnlimited);
+  Line& line = AddLine(record, LimitKind::kTokensPerHour);
+  line.limit = 101;
+  record.tokens_base = 1000;
+  record.total[kTokenCounter] = 1000;
+  Watch(record, terms, thresholds);
+  EXPECT_EQ(record.edge[kTokenCounter], 1081);  // 80.8, rounded up
+  EXPECT_EQ(record.ceiling[kTokenCounter], 1101);
+  line.armed = static_cast<std::uint8_t>(line.armed & ~1);
+  record.total[kTokenCounter] = 1081;
+  Watch(record, terms, thresholds);
+  EXPECT_EQ(record.edge[kTokenCounter], 1096);
+  line.armed = static_cast<std::uint8_t>(line.armed & ~2);
+  record.total[kTokenCounter] = 1096;
+  Watch(record, terms, thresholds);
+  EXPECT_EQ(record.edge[kTokenCounter], 1102);
+  record.total[kTokenCounter] = 1102;
+  Watch(record, terms, thresholds);
+  EXPECT_LT(record.edge[kTokenCounter], 1);  // the next violating charge may be answered
+  line.warned = line.acted = true;
+  Watch(record, terms, thresholds);
+  EXPECT_EQ(record.edge[kTokenCounter], kFarEdge);
+  // The nearer one of two limits, and what is held.
+  AddLine(record, LimitKind::kTokensPerDay).limit = 5;
+  ExtraOf(record).held[IndexOf(Resource::kTokens)] = 2;
+  record.tokens_day_base = 1100;
+  Watch(record, terms, thresholds);
+  EXPECT_EQ(record.edge[kTokenCounter], 1104);
+  EXPECT_EQ(record.ceiling[kTokenCounter], 1099);
+}
+
+TEST(Counting, TimeToExhaustionNamesNoTimeThatIsNone) {
+  EXPECT_EQ(TimeToExhaustion(10, 2.0), seconds(5));
+  EXPECT_EQ(TimeToExhaustion(0, 2.0), Duration(0));
+  EXPECT_FALSE(TimeToExhaustion(10, 0).has_value());
+  EXPECT_FALSE(TimeToExhaustion(10, -1).has_value());
+  EXPECT_FALSE(TimeToExhaustion(kUnlimited, 2.0).has_value());
+  EXPECT_FALSE(TimeToExhaustion(kMax - 1, 1e-9).has_value());
+}
+
+// Two worlds with the same story; in one of them something is measured, which no report names, so
+// that every report takes the long way.
+TEST(Counting, TheQuietReportEqualsTheLongWay) {
+  std::mt19937_64 random(7);
+  const auto below = [&](std::uint64_t bound) {
+    return static_cast<std::int64_t>(random() % bound);
+  };
+  for (int game = 0; game < 400; ++game) {
+    ManagerConfig config = Plain();
+    for (Policy& policy : config.policies) {
+      policy.mode = static_cast<EnforcementMode>(below(3));
+      policy.action = static_cast<QuotaAction>(below(4));
+    }
+    World worlds[2] = {World(config), World(config)};
+    // Small limits, and such whose totals come near the end of int64.
+    const bool is_huge = game % 10 == 0;
+    const std::uint64_t scale = is_huge ? std::uint64_t{1} << 62 : 200;
+    const auto some = [&] {
+      ResourceLimits limits;
+      for (const LimitInfo& info : AllLimits()) {
+        if (below(2) == 0) limits[info.kind] = Limit{below(scale), ""};
+      }
+      if (limits[LimitKind::kCpu]) limits[LimitKind::kCpu]->amount = below(3);
+      return limits;
+    };
+    const ResourceLimits above = some(), own = some();
+    for (World& world : worlds) {
+      ASSERT_TRUE(world->CreateQuota({QuotaScope::kSession, "s"}, above));
+      QuotaOptions options;
+      options.parent = {QuotaScope::kSession, "s"};
+      ASSERT_TRUE(world->CreateQuota("a", own, options));
+      ASSERT_TRUE(world->CreateQuota("b", {}, options));
+    }
+    for (const char* id : {"a", "b"}) {
+      ASSERT_TRUE(worlds[1]->Attach(id, {.measured = {Resource::kCost}, .cpu_held = false}));
+      ASSERT_TRUE(worlds[0]->Attach(id, {}));
+    }
+    for (World& world : worlds) world.TakeEvents();
+    for (int step = 0; step < 200; ++step) {
+      Amounts amounts;
+      const std::uint64_t most = is_huge ? std::uint64_t{1} << (40 + below(23)) : 30;
+      if (below(2) == 0) amounts.Set(Resource::kTokens, below(most));
+      if (below(2) == 0) amounts.Set(Resource::kCpu, below(most));
+      if (below(2) == 0) amounts.Set(Resource::kMemory, below(scale));
+      const char* const id = below(3) == 0 ? "b" : "a";
+      const Duration at = worlds[0].now() - worlds[0].at(Duration(0)) +
+                          (below(20) == 0 ? Duration(hours(1)) : Duration(below(1000)));
+      const bool resets = below(40) == 0;
+      Result<Receipt> receipts[2];
+      std::string events[2];
+      for (int i = 0; i < 2; ++i) {
+        World& world = worlds[i];
+        world.MoveTo(at);
+        if (resets) world->ResetQuota({QuotaScope::kSession, "s"}).value();
+        receipts[i] = world->ReportUsage(id, amounts);
+        events[i] = world.TakeEvents();
+      }
+      SCOPED_TRACE("game " + std::to_string(game) + ", " + std::to_string(step));
+      ASSERT_EQ(events[0], events[1]);
+      ASSERT_EQ(receipts[0].has_value(), receipts[1].has_value());
+      if (!receipts[0]) continue;
+      const Receipt &quiet = *receipts[0], &full = *receipts[1];
+      ASSERT_EQ(quiet.recorded, full.recorded);
+      ASSERT_EQ(quiet.used, full.used);
+      ASSERT_EQ(quiet.remaining, full.remaining);
+      ASSERT_EQ(quiet.limit, full.limit);
+      ASSERT_EQ(quiet.suspended, full.suspended);
+      ASSERT_EQ(quiet.throttled, full.throttled);
+      ASSERT_EQ(quiet.terminated, full.terminated);
+      ASSERT_EQ(quiet.action_pending, full.action_pending);
+      ASSERT_EQ(quiet.elapsed, full.elapsed);
+    }
+    for (const Target target : {Target("a"), Target("b"), Target(QuotaScope::kSession, "s")}) {
+      ASSERT_EQ(worlds[0].Usage(target), worlds[1].Usage(target));
+      ASSERT_EQ(worlds[0].Quota(target).usage, worlds[1].Quota(target).usage);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mete
