@@ -197,7 +197,7 @@ TargetName NameFrom(const char* argument, nb::handle object) {
   return {*scope, std::string(text.substr(slash + 1))};
 }
 
-ResourceLimits LimitsFrom(nb::dict given) {
+ResourceLimits LimitsFrom(const nb::dict& given) {
   ResourceLimits limits;
   for (const auto& [name, value] : given) {
     const std::string_view key = TextOf("limits", name);
@@ -211,7 +211,7 @@ ResourceLimits LimitsFrom(nb::dict given) {
   return limits;
 }
 
-std::vector<std::pair<Resource, Policy>> PoliciesFrom(nb::dict given) {
+std::vector<std::pair<Resource, Policy>> PoliciesFrom(const nb::dict& given) {
   std::vector<std::pair<Resource, Policy>> policies;
   for (const auto& [name, pair] : given) {
     for (std::size_t i = 0; i < kResourceCount; ++i) {
@@ -223,7 +223,7 @@ std::vector<std::pair<Resource, Policy>> PoliciesFrom(nb::dict given) {
   return policies;
 }
 
-Amounts AmountsFrom(nb::dict given) {
+Amounts AmountsFrom(const nb::dict& given) {
   Amounts amounts;
   for (const auto& [name, value] : given) {
     if (value.is_none()) continue;

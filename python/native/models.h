@@ -25,10 +25,10 @@ nb::object TextOfName(const TargetName& name);
 TargetName NameFrom(const char* argument, nb::handle text);
 
 // {"cpu": "4", "memory": None}: texts, or None for unlimited.
-ResourceLimits LimitsFrom(nb::dict limits);
+ResourceLimits LimitsFrom(const nb::dict& limits);
 // {"tokens": ("hard", "suspend")}. REQUIRES: the words are right.
-std::vector<std::pair<Resource, Policy>> PoliciesFrom(nb::dict policies);
+std::vector<std::pair<Resource, Policy>> PoliciesFrom(const nb::dict& policies);
 // {"tokens": 500}; what is None is not named.
-Amounts AmountsFrom(nb::dict amounts);
+Amounts AmountsFrom(const nb::dict& amounts);
 
 }  // namespace mete::python

@@ -26,7 +26,7 @@ Duration Nanoseconds(std::int64_t count) { return Duration(count); }
 
 // --- The manager ---
 
-void MakeEngine(Engine* self, nb::dict limits, nb::dict policies,
+void MakeEngine(Engine* self, const nb::dict& limits, const nb::dict& policies,
                 const std::vector<int>& thresholds, std::int64_t soft_grace, std::int64_t window,
                 std::int64_t usage_interval, nb::object clock) {
   ManagerConfig config;
@@ -44,9 +44,9 @@ void MakeEngine(Engine* self, nb::dict limits, nb::dict policies,
   new (self) Engine(std::move(config), std::move(clock));
 }
 
-nb::object CreateQuota(Engine& self, nb::object scope, nb::object id, nb::dict limits,
-                       nb::object parent, nb::dict policies, std::optional<std::int64_t> window,
-                       bool exist_ok) {
+nb::object CreateQuota(Engine& self, const nb::object& scope, const nb::object& id,
+                       const nb::dict& limits, const nb::object& parent, const nb::dict& policies,
+                       std::optional<std::int64_t> window, bool exist_ok) {
   QuotaOptions options;
   if (!parent.is_none()) options.parent = NameFrom("parent", parent);
   for (const auto& [resource, policy] : PoliciesFrom(policies)) {
@@ -59,12 +59,12 @@ nb::object CreateQuota(Engine& self, nb::object scope, nb::object id, nb::dict l
                  core.clock());
 }
 
-nb::object GetQuota(Engine& self, nb::object scope, nb::object id) {
+nb::object GetQuota(Engine& self, const nb::object& scope, const nb::object& id) {
   ResourceManager& core = self.core();
   return ModelOf(Need(core.GetQuota(TargetOf(scope, id))), core.clock());
 }
 
-nb::list ListQuotas(Engine& self, nb::object scope) {
+nb::list ListQuotas(Engine& self, const nb::object& scope) {
   std::optional<QuotaScope> wanted;
   if (!scope.is_none()) {
     wanted = ScopeOf(scope.ptr());
@@ -81,18 +81,19 @@ nb::list ListQuotas(Engine& self, nb::object scope) {
   return listed;
 }
 
-nb::object UpdateQuota(Engine& self, nb::object scope, nb::object id, nb::dict limits) {
+nb::object UpdateQuota(Engine& self, const nb::object& scope, const nb::object& id,
+                       const nb::dict& limits) {
   const Target target = TargetOf(scope, id);
   ResourceManager& core = self.core();
   return ModelOf(Need(core.UpdateQuota(target, LimitsFrom(limits))), core.clock());
 }
 
-nb::object ResetQuota(Engine& self, nb::object scope, nb::object id) {
+nb::object ResetQuota(Engine& self, const nb::object& scope, const nb::object& id) {
   ResourceManager& core = self.core();
   return ModelOf(Need(core.ResetQuota(TargetOf(scope, id))), core.clock());
 }
 
-void CleanupQuota(Engine& self, nb::object scope, nb::object id, bool cascade) {
+void CleanupQuota(Engine& self, const nb::object& scope, const nb::object& id, bool cascade) {
   const Target target = TargetOf(scope, id);
   ResourceManager& core = self.core();
   Result<void> done;
@@ -114,13 +115,13 @@ void RemoveAll(Engine& self) {
   }
 }
 
-nb::object GetUsage(Engine& self, nb::object scope, nb::object id) {
+nb::object GetUsage(Engine& self, const nb::object& scope, const nb::object& id) {
   return ModelOf(Need(self.core().GetUsage(TargetOf(scope, id))));
 }
 
 // --- Holds: their owner is an object of mete, which ends them ---
 
-HoldId Reserve(Engine& self, nb::object scope, nb::object id, nb::dict amounts,
+HoldId Reserve(Engine& self, const nb::object& scope, const nb::object& id, const nb::dict& amounts,
                std::optional<std::int64_t> ttl) {
   ReserveOptions options;
   if (ttl) options.ttl = Nanoseconds(*ttl);
@@ -128,7 +129,7 @@ HoldId Reserve(Engine& self, nb::object scope, nb::object id, nb::dict amounts,
   return Need(self.core().Reserve(target, AmountsFrom(amounts), options)).Detach();
 }
 
-nb::object Settle(Engine& self, HoldId hold, nb::dict amounts) {
+nb::object Settle(Engine& self, HoldId hold, const nb::dict& amounts) {
   return ModelOf(Need(self.core().Settle(hold, AmountsFrom(amounts))));
 }
 
@@ -174,7 +175,7 @@ class Events {
 
 // --- Quantities ---
 
-Quantity ParseQuantity(nb::object text) {
+Quantity ParseQuantity(const nb::object& text) {
   Result<Quantity> parsed = Quantity::Parse(TextOf("quantity", text));
   if (!parsed) {
     RaiseInvalid("quantity: " + parsed.error().message);
@@ -183,7 +184,7 @@ Quantity ParseQuantity(nb::object text) {
   return *std::move(parsed);
 }
 
-Quantity ParsePositive(const char* what, nb::object text) {
+Quantity ParsePositive(const char* what, const nb::object& text) {
   Result<Quantity> parsed = Quantity::Parse(TextOf(what, text));
   if (!parsed || parsed->IsNegative()) {
     RaiseInvalid(std::string(what) + ": " +
@@ -198,10 +199,10 @@ double InBillionths(const Quantity& quantity) {
   return nano ? static_cast<double>(*nano) / 1e9 : static_cast<double>(quantity.Value());
 }
 
-double ParseCpu(nb::object text) { return InBillionths(ParsePositive("cpu", text)); }
+double ParseCpu(const nb::object& text) { return InBillionths(ParsePositive("cpu", text)); }
 
 // Ki, Mi, Gi count MiB of 2^20 bytes; everything else counts MB of 10^6: "2Gi" is 2048, "4G" 4000.
-double ParseMemoryMb(nb::object text) {
+double ParseMemoryMb(const nb::object& text) {
   const Quantity quantity = ParsePositive("memory", text);
   const std::string& entered = quantity.text();
   const bool binary = !entered.empty() && entered.back() == 'i';
@@ -231,27 +232,27 @@ void BindActions(nb::class_<Engine>& engine) {
   engine
       .def(
           "native_suspend",
-          [](Engine& self, nb::object scope, nb::object id) {
+          [](Engine& self, const nb::object& scope, const nb::object& id) {
             Need(self.core().Suspend(TargetOf(scope, id)));
           },
           "scope"_a.none(), "id"_a.none())
       .def("native_resume",
-           [](Engine& self, nb::object scope, nb::object id, bool override_causes) {
+           [](Engine& self, const nb::object& scope, const nb::object& id, bool override_causes) {
              Need(self.core().Resume(TargetOf(scope, id), override_causes));
            })
       .def(
           "native_terminate",
-          [](Engine& self, nb::object scope, nb::object id) {
+          [](Engine& self, const nb::object& scope, const nb::object& id) {
             Need(self.core().Terminate(TargetOf(scope, id)));
           },
           "scope"_a.none(), "id"_a.none())
       .def("native_is_throttled",
-           [](Engine& self, nb::object scope, nb::object id) {
+           [](Engine& self, const nb::object& scope, const nb::object& id) {
              return Need(self.core().IsThrottled(TargetOf(scope, id)));
            })
       .def(
           "native_clear_throttle",
-          [](Engine& self, nb::object scope, nb::object id) {
+          [](Engine& self, const nb::object& scope, const nb::object& id) {
             Need(self.core().ClearThrottle(TargetOf(scope, id)));
           },
           "scope"_a.none(), "id"_a.none())
@@ -331,7 +332,7 @@ void BindValues(nb::module_& module) {
   nb::class_<Quantity>(module, "Quantity", "An exact amount, and the text it came from.")
       .def(
           "__init__",
-          [](Quantity* self, nb::object text) { new (self) Quantity(ParseQuantity(text)); },
+          [](Quantity* self, const nb::object& text) { new (self) Quantity(ParseQuantity(text)); },
           "text"_a.none())
       .def_prop_ro("value", &Quantity::Value, "In whole units, rounded away from zero.")
       .def_prop_ro(

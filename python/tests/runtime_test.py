@@ -3,13 +3,15 @@
 import ast
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import unittest
 
 import mete
 import mete.sync
-from support import Clock, source_folder
+from mete import _config
+from support import Clock, run_program, source_folder
 
 
 TESTS = pathlib.Path(__file__).resolve().parent
@@ -28,6 +30,20 @@ class Example(unittest.TestCase):
         self.assertIn("resume talker", lines)
         self.assertRegex(lines[-2], r"^session nightly: 4400 tokens, 0\.3 s of CPU, 0 MiB held$")
         self.assertEqual(lines[-1], "agents left: 0")
+
+
+class Documentation(unittest.TestCase):
+    def test_the_example_of_the_page_runs(self):
+        page = (source_folder() / "docs" / "python.md").read_text()
+        done = run_program(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1])
+        self.assertEqual((done.returncode, done.stdout), (0, "18500 False\n"), done.stderr)
+
+    def test_names_every_key_of_the_configuration_and_every_call(self):
+        page = (source_folder() / "docs" / "python.md").read_text()
+        calls = {name for name in dir(mete.sync.ResourceManager)
+                 if not name.startswith(("_", "native_", "report_awaited"))} - {"report"}
+        for name in {*calls, *_config.KEYS}:
+            self.assertRegex(page, rf"`{name}\b")
 
 
 class Fleet(unittest.TestCase):
