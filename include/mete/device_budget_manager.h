@@ -57,7 +57,7 @@ inline constexpr std::size_t kDeviceKinds = 4;
 class DeviceOwner {
  public:
   DeviceOwner(std::string name, std::int64_t limit, Thresholds thresholds)
-      : name_(std::move(name)), budget_(BudgetKind::kLevel, limit, nullptr, thresholds) {}
+      : budget_(BudgetKind::kLevel, limit, nullptr, thresholds), name_(std::move(name)) {}
 
   const std::string& name() const noexcept { return name_; }
   SharedBudget& budget() noexcept { return budget_; }
@@ -66,10 +66,10 @@ class DeviceOwner {
 
  private:
   friend class DeviceBudgetManager;
-  std::string name_;
   SharedBudget budget_;
   std::atomic<std::int64_t> count_{0};
   DeviceOwner* next_ = nullptr;
+  std::string name_;
 };
 
 // To whom a resource is charged; by default the owner "device".

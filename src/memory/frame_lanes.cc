@@ -361,7 +361,7 @@ FrameMark::~FrameMark() {
   }
   if (chunk_ != kNone) {
     shadow::Retire(detail::At(next_),
-                   region.At(chunk_) + kChunk - reinterpret_cast<std::byte*>(next_));
+                   reinterpret_cast<std::uintptr_t>(region.At(chunk_)) + kChunk - next_);
   }
   lane.current = chunk_;
   lane.used_chunks = used_chunks_;

@@ -13,7 +13,6 @@ namespace mete {
 
 using detail::FrameSlot;
 using detail::FrameTls;
-using detail::t_frame;
 using std::memory_order_relaxed;
 
 namespace detail {
