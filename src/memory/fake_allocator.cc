@@ -20,11 +20,11 @@ std::unexpected<DeviceError> Refuse(Reason reason, std::int64_t bytes = 0) {
 
 template <class Object, class Handle>
 Object* From(Handle handle) {
-  return reinterpret_cast<Object*>(static_cast<std::uintptr_t>(handle));
+  return std::bit_cast<Object*>(handle);
 }
 template <class Handle, class Object>
 Handle To(Object* object) {
-  return static_cast<Handle>(reinterpret_cast<std::uintptr_t>(object));
+  return std::bit_cast<Handle>(object);
 }
 
 constexpr std::int64_t RoundUp(std::int64_t value, std::int64_t alignment) {

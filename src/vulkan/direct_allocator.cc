@@ -35,12 +35,8 @@ struct Block {
   void* address = nullptr;
 };
 
-Block* ToBlock(MemoryHandle memory) noexcept {
-  return reinterpret_cast<Block*>(static_cast<std::uintptr_t>(memory));
-}
-MemoryHandle ToHandle(Block* block) noexcept {
-  return static_cast<MemoryHandle>(reinterpret_cast<std::uintptr_t>(block));
-}
+Block* ToBlock(MemoryHandle memory) noexcept { return std::bit_cast<Block*>(memory); }
+MemoryHandle ToHandle(Block* block) noexcept { return std::bit_cast<MemoryHandle>(block); }
 
 struct AtomicStatistics {
   std::atomic<std::int64_t> blocks{0};
@@ -152,12 +148,11 @@ class Direct final : public IMemoryAllocator {
 
 DeviceBuffer Made(VkBuffer buffer, const BufferDescription& description, MemoryHandle memory,
                   const MemoryInfo& info) noexcept {
-  return {static_cast<BufferHandle>(reinterpret_cast<std::uintptr_t>(buffer)), memory,
-          description.bytes, info};
+  return {std::bit_cast<BufferHandle>(buffer), memory, description.bytes, info};
 }
 DeviceImage Made(VkImage image, const ImageDescription&, MemoryHandle memory,
                  const MemoryInfo& info) noexcept {
-  return {static_cast<ImageHandle>(reinterpret_cast<std::uintptr_t>(image)), memory, info};
+  return {std::bit_cast<ImageHandle>(image), memory, info};
 }
 Dedication For(VkBuffer buffer) noexcept { return {.buffer = buffer}; }
 Dedication For(VkImage image) noexcept { return {.image = image}; }

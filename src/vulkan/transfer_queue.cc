@@ -64,7 +64,7 @@ VkResult Queue::Open(std::uint32_t family) {
 
 // What was submitted is waited for: its command buffers may not go before.
 Queue::~Queue() {
-  if (submitted_ != 0) (void)Wait(submitted_, std::chrono::nanoseconds::max());
+  if (submitted_ != 0) static_cast<void>(Wait(submitted_, std::chrono::nanoseconds::max()));
   vk_.DestroyCommandPool(device_.device, pool_, device_.callbacks);
   vk_.DestroySemaphore(device_.device, timeline_, device_.callbacks);
 }

@@ -10,6 +10,7 @@
 // four of those, and two of this. Making and destroying the Vulkan object is outside of it.
 #include <vulkan/vulkan.h>
 
+#include <bit>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -94,21 +95,13 @@ class Entered {
 
 thread_local constinit Entered* Entered::current = nullptr;
 
-VmaAllocation ToVma(MemoryHandle memory) noexcept {
-  return reinterpret_cast<VmaAllocation>(static_cast<std::uintptr_t>(memory));
-}
+VmaAllocation ToVma(MemoryHandle memory) noexcept { return std::bit_cast<VmaAllocation>(memory); }
 MemoryHandle ToHandle(VmaAllocation allocation) noexcept {
-  return static_cast<MemoryHandle>(reinterpret_cast<std::uintptr_t>(allocation));
+  return std::bit_cast<MemoryHandle>(allocation);
 }
-VmaPool ToVma(PoolHandle pool) noexcept {
-  return reinterpret_cast<VmaPool>(static_cast<std::uintptr_t>(pool));
-}
-BufferHandle ToHandle(VkBuffer buffer) noexcept {
-  return static_cast<BufferHandle>(reinterpret_cast<std::uintptr_t>(buffer));
-}
-ImageHandle ToHandle(VkImage image) noexcept {
-  return static_cast<ImageHandle>(reinterpret_cast<std::uintptr_t>(image));
-}
+VmaPool ToVma(PoolHandle pool) noexcept { return std::bit_cast<VmaPool>(pool); }
+BufferHandle ToHandle(VkBuffer buffer) noexcept { return std::bit_cast<BufferHandle>(buffer); }
+ImageHandle ToHandle(VkImage image) noexcept { return std::bit_cast<ImageHandle>(image); }
 
 VmaAllocationCreateInfo ToVma(const MemoryRequest& request) noexcept {
   const TypeFlags flags = FlagsOf(request.use);
@@ -120,7 +113,7 @@ VmaAllocationCreateInfo ToVma(const MemoryRequest& request) noexcept {
   info.requiredFlags = flags.required;
   info.preferredFlags = flags.preferred;
   info.pool = ToVma(request.pool);
-  info.pUserData = reinterpret_cast<void*>(static_cast<std::uintptr_t>(request.tag));
+  info.pUserData = std::bit_cast<void*>(request.tag);
   info.priority = request.priority;
   return info;
 }
@@ -434,7 +427,7 @@ DeviceResult<PoolHandle> VmaBacked::CreatePool(const PoolDescription& descriptio
   if (result != VK_SUCCESS) {
     return std::unexpected(ToDeviceError(result, description.block_bytes));
   }
-  return static_cast<PoolHandle>(reinterpret_cast<std::uintptr_t>(pool));
+  return std::bit_cast<PoolHandle>(pool);
 }
 
 void VmaBacked::DestroyPool(PoolHandle pool) noexcept {

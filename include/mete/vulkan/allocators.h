@@ -16,6 +16,7 @@
 #include <vulkan/vulkan.h>
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -96,11 +97,7 @@ class DriverHostMemory {
 };
 
 // The handles of Vulkan behind mete's.
-inline VkBuffer ToVulkan(BufferHandle buffer) noexcept {
-  return reinterpret_cast<VkBuffer>(static_cast<std::uintptr_t>(buffer));
-}
-inline VkImage ToVulkan(ImageHandle image) noexcept {
-  return reinterpret_cast<VkImage>(static_cast<std::uintptr_t>(image));
-}
+inline VkBuffer ToVulkan(BufferHandle buffer) noexcept { return std::bit_cast<VkBuffer>(buffer); }
+inline VkImage ToVulkan(ImageHandle image) noexcept { return std::bit_cast<VkImage>(image); }
 
 }  // namespace mete
