@@ -320,42 +320,5 @@ TEST(Accounts, BadLimitsAndOptionsAreRefusedAndNothingIsMade) {
   EXPECT_TRUE(world->CreateQuota("a", {}, shortest).has_value());
 }
 
-TEST(Accounts, ABadConfigurationNamesItsKey) {
-  const auto key = [](ManagerConfig config) {
-    const auto made = ResourceManager::Create(config);
-    if (made) return std::string();
-    EXPECT_EQ(made.error().code, ErrorCode::kInvalidArgument);
-    return made.error().message.substr(0, made.error().message.find(':'));
-  };
-  ManagerConfig config;
-  EXPECT_EQ(key(config), "");
-  config.thresholds = {95, 80};
-  EXPECT_EQ(key(config), "thresholds");
-  config.thresholds = {0};
-  EXPECT_EQ(key(config), "thresholds");
-  config.thresholds = {101};
-  EXPECT_EQ(key(config), "thresholds");
-  config.thresholds = {1, 2, 3, 4, 5, 6, 7, 8};
-  EXPECT_EQ(key(config), "thresholds");
-  config = {};
-  config.soft_grace_reported = Duration(-1);
-  EXPECT_EQ(key(config), "soft_grace_reported");
-  config = {};
-  config.soft_grace_sampled = Duration(-1);
-  EXPECT_EQ(key(config), "soft_grace_sampled");
-  config = {};
-  config.window = milliseconds(999);
-  EXPECT_EQ(key(config), "window");
-  config = {};
-  config.usage_report_interval = Duration(-1);
-  EXPECT_EQ(key(config), "usage_report_interval");
-  config = {};
-  config.default_limits[LimitKind::kMemory] = Limit{-1, "-1"};
-  EXPECT_EQ(key(config), "default_limits.memory");
-  config = {};
-  config.events_kept = 0;
-  EXPECT_EQ(key(config), "");
-}
-
 }  // namespace
 }  // namespace mete

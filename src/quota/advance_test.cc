@@ -88,25 +88,6 @@ TEST(Advance, Rule07EachAccountHasItsOwnWindows) {
   EXPECT_EQ(world.TakeEvents(), "window_rolled tokens_per_hour 11 x1; resumed tokens_per_hour");
 }
 
-TEST(Advance, ATimeInThePastCountsAsTheLastOne) {
-  class Backwards final : public Clock {
-   public:
-    Time Now() const override { return now; }
-    WallTime WallNow() const override { return WallTime{}; }
-    Time now{hours(5)};
-  };
-  Backwards clock;
-  auto manager = *ResourceManager::Create(Plain(), clock);
-  EventReader events = manager->Events();
-  ASSERT_TRUE(manager->CreateQuota("a", LimitsOf("tokens_per_hour=10")));
-  clock.now = Time(hours(1));
-  ASSERT_TRUE(manager->ReportUsage("a", AmountsOf("tokens=9")));
-  ASSERT_TRUE(manager->ResetQuota("a"));
-  for (const Event& event : events.Take().events) EXPECT_EQ(event.time, Time(hours(5)));
-  EXPECT_EQ(manager->GetQuota("a")->windows[0].reset_at, Time(hours(6)));
-  EXPECT_EQ(manager->NextDeadline(), Time(hours(6)));
-}
-
 TEST(Advance, UsageIsRecordedAtTheIntervalForEveryTargetThatChanged) {
   ManagerConfig config = Plain();
   config.usage_report_interval = seconds(60);
@@ -279,7 +260,7 @@ TEST(Advance, StoppingLosesNothing) {
   EXPECT_EQ(doer.done().size(), static_cast<std::size_t>(3 - done));
 }
 
-TEST(Advance, AnEnforcerMayCallTheManager) {
+TEST(Advance, AnEnforcerMayCallBack) {
   class Calls final : public Enforcer {
    public:
     Result<void> Suspend(const Intent& intent) override {

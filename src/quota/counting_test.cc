@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -117,80 +118,106 @@ TEST(Counting, TimeToExhaustionNamesNoTimeThatIsNone) {
 
 // Two worlds with the same story; in one of them something is measured, which no report names, so
 // that every report takes the long way.
-TEST(Counting, TheQuietReportEqualsTheLongWay) {
-  std::mt19937_64 random(7);
-  const auto below = [&](std::uint64_t bound) {
-    return static_cast<std::int64_t>(random() % bound);
-  };
-  for (int game = 0; game < 400; ++game) {
+class Twins {
+ public:
+  // Limits are small, or such that totals come near the end of int64.
+  Twins(std::uint64_t seed, bool is_huge)
+      : random_(seed), is_huge_(is_huge), scale_(is_huge ? std::uint64_t{1} << 62 : 200) {
     ManagerConfig config = Plain();
     for (Policy& policy : config.policies) {
-      policy.mode = static_cast<EnforcementMode>(below(3));
-      policy.action = static_cast<QuotaAction>(below(4));
+      policy.mode = static_cast<EnforcementMode>(Below(3));
+      policy.action = static_cast<QuotaAction>(Below(4));
     }
-    World worlds[2] = {World(config), World(config)};
-    // Small limits, and such whose totals come near the end of int64.
-    const bool is_huge = game % 10 == 0;
-    const std::uint64_t scale = is_huge ? std::uint64_t{1} << 62 : 200;
-    const auto some = [&] {
-      ResourceLimits limits;
-      for (const LimitInfo& info : AllLimits()) {
-        if (below(2) == 0) limits[info.kind] = Limit{below(scale), ""};
-      }
-      if (limits[LimitKind::kCpu]) limits[LimitKind::kCpu]->amount = below(3);
-      return limits;
-    };
-    const ResourceLimits above = some(), own = some();
-    for (World& world : worlds) {
-      ASSERT_TRUE(world->CreateQuota({QuotaScope::kSession, "s"}, above));
-      QuotaOptions options;
-      options.parent = {QuotaScope::kSession, "s"};
-      ASSERT_TRUE(world->CreateQuota("a", own, options));
-      ASSERT_TRUE(world->CreateQuota("b", {}, options));
+    const ResourceLimits above = SomeLimits(), own = SomeLimits();
+    QuotaOptions options;
+    options.parent = {QuotaScope::kSession, "s"};
+    for (std::unique_ptr<World>& world : worlds_) {
+      world = std::make_unique<World>(config);
+      (*world)->CreateQuota(*options.parent, above).value();
+      (*world)->CreateQuota("a", own, options).value();
+      (*world)->CreateQuota("b", {}, options).value();
+      world->TakeEvents();
     }
     for (const char* id : {"a", "b"}) {
-      ASSERT_TRUE(worlds[1]->Attach(id, {.measured = {Resource::kCost}, .cpu_held = false}));
-      ASSERT_TRUE(worlds[0]->Attach(id, {}));
+      (*worlds_[0])->Attach(id, {}).value();
+      (*worlds_[1])->Attach(id, {.measured = {Resource::kCost}, .cpu_held = false}).value();
     }
-    for (World& world : worlds) world.TakeEvents();
-    for (int step = 0; step < 200; ++step) {
-      Amounts amounts;
-      const std::uint64_t most = is_huge ? std::uint64_t{1} << (40 + below(23)) : 30;
-      if (below(2) == 0) amounts.Set(Resource::kTokens, below(most));
-      if (below(2) == 0) amounts.Set(Resource::kCpu, below(most));
-      if (below(2) == 0) amounts.Set(Resource::kMemory, below(scale));
-      const char* const id = below(3) == 0 ? "b" : "a";
-      const Duration at = worlds[0].now() - worlds[0].at(Duration(0)) +
-                          (below(20) == 0 ? Duration(hours(1)) : Duration(below(1000)));
-      const bool resets = below(40) == 0;
-      Result<Receipt> receipts[2];
-      std::string events[2];
-      for (int i = 0; i < 2; ++i) {
-        World& world = worlds[i];
-        world.MoveTo(at);
-        if (resets) world->ResetQuota({QuotaScope::kSession, "s"}).value();
-        receipts[i] = world->ReportUsage(id, amounts);
-        events[i] = world.TakeEvents();
-      }
-      SCOPED_TRACE("game " + std::to_string(game) + ", " + std::to_string(step));
-      ASSERT_EQ(events[0], events[1]);
-      ASSERT_EQ(receipts[0].has_value(), receipts[1].has_value());
-      if (!receipts[0]) continue;
-      const Receipt &quiet = *receipts[0], &full = *receipts[1];
-      ASSERT_EQ(quiet.recorded, full.recorded);
-      ASSERT_EQ(quiet.used, full.used);
-      ASSERT_EQ(quiet.remaining, full.remaining);
-      ASSERT_EQ(quiet.limit, full.limit);
-      ASSERT_EQ(quiet.suspended, full.suspended);
-      ASSERT_EQ(quiet.throttled, full.throttled);
-      ASSERT_EQ(quiet.terminated, full.terminated);
-      ASSERT_EQ(quiet.action_pending, full.action_pending);
-      ASSERT_EQ(quiet.elapsed, full.elapsed);
+  }
+
+  void Step() {
+    at_ += Below(20) == 0 ? Duration(hours(1)) : Duration(Below(1000));
+    const Amounts amounts = SomeAmounts();
+    const char* const id = Below(3) == 0 ? "b" : "a";
+    const bool resets = Below(40) == 0;
+    Result<Receipt> receipts[2];
+    std::string events[2];
+    for (std::size_t i = 0; i < 2; ++i) {
+      World& world = *worlds_[i];
+      world.MoveTo(at_);
+      if (resets) world->ResetQuota({QuotaScope::kSession, "s"}).value();
+      receipts[i] = world->ReportUsage(id, amounts);
+      events[i] = world.TakeEvents();
     }
+    ASSERT_EQ(events[0], events[1]);
+    ASSERT_EQ(receipts[0].has_value(), receipts[1].has_value());
+    if (receipts[0]) Compare(*receipts[0], *receipts[1]);
+  }
+
+  void CompareQuotas() {
     for (const Target target : {Target("a"), Target("b"), Target(QuotaScope::kSession, "s")}) {
-      ASSERT_EQ(worlds[0].Usage(target), worlds[1].Usage(target));
-      ASSERT_EQ(worlds[0].Quota(target).usage, worlds[1].Quota(target).usage);
+      ASSERT_EQ(worlds_[0]->Usage(target), worlds_[1]->Usage(target));
+      ASSERT_EQ(worlds_[0]->Quota(target).usage, worlds_[1]->Quota(target).usage);
     }
+  }
+
+ private:
+  std::int64_t Below(std::uint64_t bound) { return static_cast<std::int64_t>(random_() % bound); }
+
+  ResourceLimits SomeLimits() {
+    ResourceLimits limits;
+    for (const LimitInfo& info : AllLimits()) {
+      if (Below(2) == 0) limits[info.kind] = Limit{Below(scale_), ""};
+    }
+    if (limits[LimitKind::kCpu]) limits[LimitKind::kCpu]->amount = Below(3);
+    return limits;
+  }
+
+  Amounts SomeAmounts() {
+    const std::uint64_t most = is_huge_ ? std::uint64_t{1} << (40 + Below(23)) : 30;
+    Amounts amounts;
+    if (Below(2) == 0) amounts.Set(Resource::kTokens, Below(most));
+    if (Below(2) == 0) amounts.Set(Resource::kCpu, Below(most));
+    if (Below(2) == 0) amounts.Set(Resource::kMemory, Below(scale_));
+    return amounts;
+  }
+
+  static void Compare(const Receipt& quiet, const Receipt& full) {
+    ASSERT_EQ(quiet.recorded, full.recorded);
+    ASSERT_EQ(quiet.used, full.used);
+    ASSERT_EQ(quiet.remaining, full.remaining);
+    ASSERT_EQ(quiet.limit, full.limit);
+    ASSERT_EQ(quiet.suspended, full.suspended);
+    ASSERT_EQ(quiet.throttled, full.throttled);
+    ASSERT_EQ(quiet.terminated, full.terminated);
+    ASSERT_EQ(quiet.action_pending, full.action_pending);
+    ASSERT_EQ(quiet.elapsed, full.elapsed);
+  }
+
+  std::mt19937_64 random_;
+  const bool is_huge_;
+  const std::uint64_t scale_;
+  Duration at_{0};
+  std::unique_ptr<World> worlds_[2];
+};
+
+TEST(Counting, TheQuietReportEqualsTheLongWay) {
+  for (std::uint64_t game = 0; game < 400; ++game) {
+    Twins twins(game, game % 10 == 0);
+    for (int step = 0; step < 200; ++step) {
+      SCOPED_TRACE("game " + std::to_string(game) + ", " + std::to_string(step));
+      ASSERT_NO_FATAL_FAILURE(twins.Step());
+    }
+    ASSERT_NO_FATAL_FAILURE(twins.CompareQuotas());
   }
 }
 

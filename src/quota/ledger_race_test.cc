@@ -33,7 +33,7 @@ constexpr int Times(int count) { return METE_SLOWED ? count / 10 : count; }
 const TargetName kTenant{QuotaScope::kTenant, "t"};
 const TargetName kSession{QuotaScope::kSession, "s"};
 
-QuotaOptions Below(const TargetName& parent) {
+QuotaOptions Under(const TargetName& parent) {
   QuotaOptions options;
   options.parent = parent;
   return options;
@@ -73,13 +73,13 @@ TEST(LedgerRace, Rule18SixtyFourThreadsReportAndTheTotalIsExactOnAllLevels) {
   const int reports = Times(5000);
   auto manager = *ResourceManager::Create(With(kWarnOnly, kWarn));
   ASSERT_TRUE(manager->CreateQuota(kTenant, LimitsOf("tokens_per_hour=1000 memory=100")));
-  ASSERT_TRUE(manager->CreateQuota(kSession, {}, Below(kTenant)));
+  ASSERT_TRUE(manager->CreateQuota(kSession, {}, Under(kTenant)));
   std::vector<std::string> names;
   std::vector<QuotaHandle> handles;
   for (int i = 0; i < kAgents; ++i) {
     names.push_back("agent-" + std::to_string(i));
     ASSERT_TRUE(
-        manager->CreateQuota(names.back(), LimitsOf("tokens_per_hour=500"), Below(kSession)));
+        manager->CreateQuota(names.back(), LimitsOf("tokens_per_hour=500"), Under(kSession)));
     handles.push_back(*manager->Resolve(names.back()));
   }
   Together(kThreads, [&](int who) {
@@ -121,7 +121,7 @@ TEST(LedgerRace, Rule03SixtyFourReserversAdmitExactlyTheLimit) {
   auto manager = *ResourceManager::Create(With(kHard, kSuspend));
   ASSERT_TRUE(manager->CreateQuota(kTenant, LimitsOf("tokens_per_hour=10000")));
   for (int i = 0; i < 8; ++i) {
-    ASSERT_TRUE(manager->CreateQuota("a" + std::to_string(i), {}, Below(kTenant)));
+    ASSERT_TRUE(manager->CreateQuota("a" + std::to_string(i), {}, Under(kTenant)));
   }
   std::atomic<int> admitted = 0, refused = 0;
   Together(kThreads, [&](int who) {
@@ -152,7 +152,7 @@ TEST(LedgerRace, Rule03ThereIsNoFalseRefusal) {
   auto manager = *ResourceManager::Create(With(kHard, kSuspend));
   ASSERT_TRUE(manager->CreateQuota(kTenant, LimitsOf("tokens_per_hour=16 memory=160")));
   for (int i = 0; i < kThreads; ++i) {
-    ASSERT_TRUE(manager->CreateQuota("a" + std::to_string(i), {}, Below(kTenant)));
+    ASSERT_TRUE(manager->CreateQuota("a" + std::to_string(i), {}, Under(kTenant)));
   }
   Together(kThreads, [&](int who) {
     const std::string name = "a" + std::to_string(who);
@@ -172,8 +172,8 @@ TEST(LedgerRace, Rule03ThereIsNoFalseRefusal) {
 TEST(LedgerRace, Rule03OfTwoThatReserveSixtyOfAHundredExactlyOneIsAdmitted) {
   auto manager = *ResourceManager::Create(With(kHard, kSuspend));
   ASSERT_TRUE(manager->CreateQuota(kSession, LimitsOf("tokens_per_hour=100")));
-  ASSERT_TRUE(manager->CreateQuota("a0", {}, Below(kSession)));
-  ASSERT_TRUE(manager->CreateQuota("a1", {}, Below(kSession)));
+  ASSERT_TRUE(manager->CreateQuota("a0", {}, Under(kSession)));
+  ASSERT_TRUE(manager->CreateQuota("a1", {}, Under(kSession)));
   std::vector<Result<Reservation>> holds(2);
   int wrong = 0;
   InRounds(
@@ -194,7 +194,7 @@ TEST(LedgerRace, Rule10OfTwoRacingBreachesOneWarnsAndOneActs) {
   config.events_kept = 100;
   auto manager = *ResourceManager::Create(config);
   ASSERT_TRUE(manager->CreateQuota(kSession, LimitsOf("tokens_per_hour=10")));
-  for (const char* id : {"a0", "a1"}) ASSERT_TRUE(manager->CreateQuota(id, {}, Below(kSession)));
+  for (const char* id : {"a0", "a1"}) ASSERT_TRUE(manager->CreateQuota(id, {}, Under(kSession)));
   EventReader events = manager->Events();
   int wrong = 0;
   std::atomic<int> pending = 0;
@@ -250,10 +250,74 @@ TEST(LedgerRace, Rule14OfTwoThatSettleOneHoldOneCountsAndBothAreAnswered) {
   EXPECT_LE(line.used, 2 * rounds);
 }
 
+// What one thread does at random to a few accounts that all threads know.
+class Churn {
+ public:
+  Churn(ResourceManager& manager, int who)
+      : manager_(manager),
+        random_(static_cast<std::uint32_t>(who) * 2654435761u + 1),
+        handles_(8) {}
+
+  void Step() {
+    const std::string agent = "a" + std::to_string(Below(16));
+    const TargetName tenant{QuotaScope::kTenant, "t" + std::to_string(Below(2))};
+    const TargetName session{QuotaScope::kSession, "s" + std::to_string(Below(4))};
+    const TargetName& above = Below(2) == 0 ? session : tenant;
+    switch (Below(16)) {
+      case 0: return void(manager_.CreateQuota(session, {}, Under(tenant)));
+      case 1:
+      case 2: return void(manager_.CreateQuota(agent, {}, Under(above)));
+      case 3: return void(manager_.CleanupQuota(agent));
+      case 4: return void(manager_.CleanupQuota(session, Below(4) == 0));
+      case 5: return void(manager_.ResetQuota(above));
+      case 6:
+        if (const auto handle = manager_.Resolve(agent)) handles_[Below(8)] = *handle;
+        return;
+      case 7: return Reserve(agent);
+      case 8: return void(manager_.UpdateQuota(agent, LimitsOf("tokens_per_hour=3")));
+      case 9: return void(manager_.Suspend(session)), void(manager_.Resume(session, true));
+      case 10: return Enforce();
+      case 11: return void(manager_.ListQuotas(QuotaScope::kSession)), manager_.Advance();
+      default: return Report(agent);
+    }
+  }
+
+  std::int64_t recorded() const { return recorded_; }
+
+ private:
+  std::uint32_t Below(std::uint32_t bound) {
+    random_ = random_ * 1664525 + 1013904223;
+    return (random_ >> 16) % bound;
+  }
+
+  void Reserve(const std::string& agent) {
+    Result<Reservation> hold = manager_.Reserve(agent, Amounts().Set(Resource::kTokens, 1));
+    if (hold && Below(2) == 0 && hold->Settle({})) ++recorded_;
+  }
+
+  void Enforce() {
+    for (const Intent& intent : manager_.TakeIntents(4)) {
+      const bool done = Below(2) == 0;
+      manager_.FinishIntent(intent, done ? Result<void>() : Fail(ErrorCode::kSystem, "no"));
+    }
+  }
+
+  void Report(const std::string& agent) {
+    const Amounts amounts = Amounts().Set(Resource::kTokens, 1).Set(Resource::kMemory, Below(9));
+    const auto receipt = Below(2) == 0 ? manager_.ReportUsage(agent, amounts)
+                                       : manager_.ReportUsage(handles_[Below(8)], amounts);
+    if (receipt) ++recorded_;
+  }
+
+  ResourceManager& manager_;
+  std::uint32_t random_;
+  std::vector<QuotaHandle> handles_;
+  std::int64_t recorded_ = 0;
+};
+
 // Accounts come and go under those who report to them by name and by handles that go stale; in the
 // end nothing is left but what was recorded.
 TEST(LedgerRace, Rule06CreateRemoveReportAndResetAllAtOnce) {
-  constexpr int kThreads = 12;
   ManagerConfig config = With(kHard, kSuspend);
   config.events_kept = 1000;
   auto manager = *ResourceManager::Create(config);
@@ -261,52 +325,10 @@ TEST(LedgerRace, Rule06CreateRemoveReportAndResetAllAtOnce) {
     ASSERT_TRUE(manager->CreateQuota({QuotaScope::kTenant, id}, LimitsOf("tokens_per_hour=50")));
   }
   std::atomic<std::int64_t> recorded = 0;
-  Together(kThreads, [&](int who) {
-    std::uint32_t random = static_cast<std::uint32_t>(who) * 2654435761u + 1;
-    const auto below = [&](std::uint32_t bound) {
-      random = random * 1664525 + 1013904223;
-      return (random >> 16) % bound;
-    };
-    std::vector<QuotaHandle> handles(8);
-    for (int i = 0; i < Times(20'000); ++i) {
-      const std::string agent = "a" + std::to_string(below(16));
-      const TargetName tenant{QuotaScope::kTenant, "t" + std::to_string(below(2))};
-      const TargetName session{QuotaScope::kSession, "s" + std::to_string(below(4))};
-      switch (below(16)) {
-        case 0: (void)manager->CreateQuota(session, {}, Below(tenant)); break;
-        case 1:
-        case 2:
-          (void)manager->CreateQuota(agent, {}, Below(below(2) == 0 ? session : tenant));
-          break;
-        case 3: (void)manager->CleanupQuota(agent); break;
-        case 4: (void)manager->CleanupQuota(session, below(4) == 0); break;
-        case 5: (void)manager->ResetQuota(below(2) == 0 ? tenant : session); break;
-        case 6:
-          if (auto handle = manager->Resolve(agent)) handles[below(8)] = *handle;
-          break;
-        case 7:
-          if (auto hold = manager->Reserve(agent, Amounts().Set(Resource::kTokens, 1))) {
-            if (below(2) == 0 && hold->Settle({})) ++recorded;
-          }
-          break;
-        case 8: (void)manager->UpdateQuota(agent, LimitsOf("tokens_per_hour=3")); break;
-        case 9: (void)manager->Suspend(session), (void)manager->Resume(session, true); break;
-        case 10:
-          for (const Intent& intent : manager->TakeIntents(4)) {
-            manager->FinishIntent(intent,
-                                  below(2) == 0 ? Result<void>() : Fail(ErrorCode::kSystem, "no"));
-          }
-          break;
-        case 11: (void)manager->ListQuotas(QuotaScope::kSession), manager->Advance(); break;
-        default: {
-          const Amounts amounts =
-              Amounts().Set(Resource::kTokens, 1).Set(Resource::kMemory, below(9));
-          const auto receipt = below(2) == 0 ? manager->ReportUsage(agent, amounts)
-                                             : manager->ReportUsage(handles[below(8)], amounts);
-          if (receipt) ++recorded;
-        }
-      }
-    }
+  Together(12, [&](int who) {
+    Churn churn(*manager, who);
+    for (int i = 0; i < Times(20'000); ++i) churn.Step();
+    recorded += churn.recorded();
   });
   std::int64_t total = 0, memory = 0;
   for (const ResourceQuota& quota : manager->ListQuotas()) {
@@ -406,12 +428,12 @@ TEST(LedgerRace, AHundredThousandAgentsInOneTenant) {
   config.events_kept = 1'000'000;
   auto manager = *ResourceManager::Create(config);
   ASSERT_TRUE(manager->CreateQuota(kTenant, LimitsOf("tokens_per_hour=1000000000 memory=1")));
-  ASSERT_TRUE(manager->CreateQuota(kSession, {}, Below(kTenant)));
+  ASSERT_TRUE(manager->CreateQuota(kSession, {}, Under(kTenant)));
   Together(4, [&](int who) {
     for (int i = who; i < agents; i += 4) {
       ASSERT_TRUE(manager->CreateQuota("agent-" + std::to_string(i),
                                        LimitsOf("tokens_per_hour=1000 memory=1Gi cpu=2"),
-                                       Below(kSession)));
+                                       Under(kSession)));
     }
   });
   Together(4, [&](int who) {
