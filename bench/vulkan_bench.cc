@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -168,6 +169,7 @@ void BufferOfAllocator(benchmark::State& state) {
 void BufferOfMete(benchmark::State& state) {
   Mete mete;
   CreateAndDestroy(state, mete);
+  state.SetLabel(mete.device().snapshot().BenchRow());
 }
 
 // The manager polls the driver meanwhile, on its own thread.
@@ -205,6 +207,7 @@ class Uploads {
     if (!uploader_->Wait(last)) std::abort();
   }
   std::int64_t peak() const { return bridge_->usage().peak; }
+  std::string Row() const { return device_->snapshot().BenchRow(); }
 
  private:
   static constexpr std::int64_t kPiece = 64 * kMiB;
@@ -223,6 +226,7 @@ void Upload(benchmark::State& state) {
   static Uploads uploads(kQuota);
   for (auto _ : state) uploads.Run();
   state.counters["peak_over"] = static_cast<double>(uploads.peak() - kQuota);
+  state.SetLabel(uploads.Row());
   state.counters["peak_mib"] = static_cast<double>(uploads.peak() / kMiB);
 }
 
