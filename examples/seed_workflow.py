@@ -42,8 +42,6 @@ async def main():
     print(f"Total CPU: {usage.cpu_seconds}s")
     print(f"Peak Memory: {usage.memory_peak_mb}MB")
     print(f"Tokens Used: {usage.tokens_consumed}")
-    quota = await resource_mgr.get_quota("agent-1")
-    print(f"Suspended: {quota.suspended}")
 
     # Reset at hour boundary
     await resource_mgr.reset_quota("agent-1")

@@ -46,7 +46,7 @@ class ConsumerTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             run("cmake", "-G", "Ninja", "-S", SOURCE, "-B", folder / "build", "-DMETE_TOOLS=OFF",
-                "-DMETE_VULKAN=OFF",
+                "-DMETE_VULKAN=OFF", "-DMETE_PYTHON=OFF",
                 f"-DCMAKE_INSTALL_PREFIX={folder / 'prefix'}",
                 "-DCMAKE_DISABLE_FIND_PACKAGE_fmt=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_simdjson=ON",
                 "-DCMAKE_DISABLE_FIND_PACKAGE_Boost=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON")

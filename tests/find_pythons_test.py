@@ -4,9 +4,11 @@ import os
 import pathlib
 import sys
 import tempfile
+import tomllib
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
 
 import find_pythons  # noqa: E402  (found through the line above)
 
@@ -34,6 +36,16 @@ class FindPythonsTest(unittest.TestCase):
             broken = self.fake(folder, "python3.14", "3.14.0;x;t;i;.so;p", status=1)
             missing = os.path.join(folder, "python3.99")
             self.assertEqual(find_pythons.find([silent, broken, missing, None]), [])
+
+    def test_the_package_claims_what_is_tested(self):
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        claimed = {line.rsplit(" ", 1)[1] for line in project["classifiers"]
+                   if line.startswith("Programming Language :: Python :: 3")}
+        here = {".".join(row[0].split(".")[:2]) for row in find_pythons.find(
+            find_pythons.candidates())}
+        self.assertIn(project["requires-python"].removeprefix(">="), claimed)
+        if claimed - here:
+            self.skipTest(f"no CPython {', '.join(sorted(claimed - here))} with headers here")
 
     def test_this_interpreter_is_what_it_says(self):
         row = find_pythons.probe(sys.executable)
