@@ -275,13 +275,13 @@ DeviceResult<StagingSlice> BudgetBridge::Parts::WaitForRoom(BudgetBridge& bridge
   for (auto grow_at = Clock::time_point::min();;) {
     if (lost) return Refuse(Reason::kDeviceLost, bytes);
     if (auto slice = Cut(bridge, bytes)) return std::move(*slice);
-    DeviceResult<void> refused;
+    DeviceResult<void> grown;
     const bool staged = Slices() > 0;
     if (!staged || Clock::now() >= grow_at) {
-      refused = Grow(held, bytes);
-      if (refused || FreeIdle(held)) continue;
+      grown = Grow(held, bytes);
+      if (grown || FreeIdle(held)) continue;
       // A budget above that refuses has a hook that evicts, maybe: it is asked now and then.
-      if (refused.error().budget.budget != &host) grow_at = Clock::now() + 10 * kStep;
+      if (grown.error().budget.budget != &host) grow_at = Clock::now() + 10 * kStep;
     }
     DeviceResult<void> polled;
     if (Poll(held, polled) || lost) continue;
@@ -289,7 +289,7 @@ DeviceResult<StagingSlice> BudgetBridge::Parts::WaitForRoom(BudgetBridge& bridge
     if (flushed && *flushed) continue;
     if (!flushed && InFlight() == 0) return std::unexpected(flushed.error());
     if (Slices() == 0) {
-      if (!staged) return std::unexpected(refused.error());  // waiting would not help
+      if (!staged) return std::unexpected(grown.error());  // waiting would not help
       continue;
     }
     if (wait.cancelled.stop_requested()) return Refuse(Reason::kCancelled, bytes);
