@@ -4,10 +4,12 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <iterator>
 #include <latch>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -315,6 +317,62 @@ TEST_P(DeviceBudgetTest, AliasesAreChargedOnceAndFreedOnce) {
   memory->Reset();
   EXPECT_EQ(device_->kind_budget(DeviceKind::kShared).used(), 0);
   ExpectEqualCounts();
+}
+
+// Moves whatever may be moved, and tells the owners where their buffers are now.
+class Moving final : public MemoryMover {
+ public:
+  Moving(IMemoryAllocator& allocator, ITransferQueue& queue, std::vector<TrackedBuffer>& buffers)
+      : allocator_(allocator), queue_(queue), buffers_(buffers) {}
+  void Move(std::span<MemoryMove> moves) noexcept override {
+    for (MemoryMove& move : moves) {
+      TrackedBuffer& buffer = buffers_[static_cast<std::size_t>(move.tag - 1)];
+      const auto placed =
+          allocator_.PlaceBuffer(move.target, 0, {.bytes = buffer->bytes, .usage = kUsage});
+      if (!placed) continue;
+      const BufferCopy copy{
+          .source = buffer->buffer, .target = placed->buffer, .bytes = buffer->bytes};
+      const auto value = queue_.Submit({&copy, 1});
+      EXPECT_TRUE(value && queue_.Wait(*value, std::chrono::seconds(30)));
+      allocator_.Destroy(DeviceBuffer{.buffer = buffer->buffer});
+      buffer.Replace(placed->buffer);
+      move.done = true;
+    }
+  }
+
+ private:
+  IMemoryAllocator& allocator_;
+  ITransferQueue& queue_;
+  std::vector<TrackedBuffer>& buffers_;
+};
+
+TEST_P(DeviceBudgetTest, DefragmentingGivesBackWhatItFrees) {
+  Open({});
+  auto queue = *VulkanTransferQueue::Open(stand_.device(), stand_.queue(), stand_.family());
+  std::vector<TrackedBuffer> buffers;
+  for (std::uint64_t tag = 1; tag <= 120; ++tag) {
+    buffers.push_back(*Buffer(512 * kKiB, {.tag = tag}));
+  }
+  for (std::size_t i = 0; i < buffers.size(); ++i) {
+    if (i % 4 != 0) buffers[i].Reset();
+  }
+  const std::int64_t before = device_->budget().used();
+  const std::int64_t in_use = device_->kind_budget(DeviceKind::kBuffer).used();
+  Moving mover(device_->allocator(), *queue, buffers);
+  std::int64_t freed = 0;
+  for (int pass = 0; pass < 50; ++pass) {
+    const auto done = device_->allocator().Defragment({.max_moves = 16}, mover);
+    ASSERT_TRUE(done);
+    if (done->moves == 0) break;
+    freed += done->freed_bytes;
+    ASSERT_NO_FATAL_FAILURE(ExpectEqualCounts()) << "pass " << pass;
+  }
+  EXPECT_EQ(device_->budget().used(), before - freed);
+  EXPECT_EQ(device_->kind_budget(DeviceKind::kBuffer).used(), in_use);
+  if (GetParam().vma) {
+    EXPECT_GT(freed, 0);
+  }
+  buffers.clear();
 }
 
 TEST_P(DeviceBudgetTest, TheDriversBudgetLowersTheHeap) {
