@@ -10,17 +10,6 @@
 
 #include "quota/rule_rows_test.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define METE_SLOWED 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define METE_SLOWED 1
-#endif
-#endif
-#ifndef METE_SLOWED
-#define METE_SLOWED 0
-#endif
-
 namespace mete {
 namespace {
 
@@ -28,7 +17,7 @@ using enum EnforcementMode;
 using enum QuotaAction;
 
 // Under a sanitizer a tenth does: it sees a race that happens once.
-constexpr int Times(int count) { return METE_SLOWED ? count / 10 : count; }
+constexpr int Times(int count) { return kIsSlowed ? count / 10 : count; }
 
 const TargetName kTenant{QuotaScope::kTenant, "t"};
 const TargetName kSession{QuotaScope::kSession, "s"};

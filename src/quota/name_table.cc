@@ -32,7 +32,7 @@ std::uint64_t HashOf(QuotaScope scope, std::string_view id) noexcept {
   constexpr std::uint64_t kPi = 0x243f6a8885a308d3;
   constexpr std::uint64_t kE = 0xb7e151628aed2a6b;
   std::uint64_t hash = kPi ^ (static_cast<std::uint64_t>(scope) << 56) ^ id.size();
-  const char* at = id.data();
+  const char* at = id.empty() ? "" : id.data();  // not null, which memcpy may not be given
   std::size_t left = id.size();
   for (; left > 8; left -= 8, at += 8) hash = Mix(hash ^ Read(at, 8), kE);
   return Mix(hash ^ Read(at, left), kE);

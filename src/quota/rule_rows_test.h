@@ -34,7 +34,20 @@
 
 #include "mete/resource_manager.h"
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define METE_SLOWED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define METE_SLOWED 1
+#endif
+#endif
+#ifndef METE_SLOWED
+#define METE_SLOWED 0
+#endif
+
 namespace mete {
+
+inline constexpr bool kIsSlowed = METE_SLOWED != 0;  // by a sanitizer, some twenty times
 
 struct Row {
   const char* at;
