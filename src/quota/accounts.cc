@@ -303,6 +303,7 @@ Result<void> ResourceManager::Attach(Target target, const Running& running) {
   Record& account = step.leaf();
   account.flags &= ~(Record::kHasMeasured | Record::kCpuHeld | Record::kIsThrottled |
                      Record::kIsSuspended | Record::kIsTerminated);
+  if ((account.flags & Record::kInFlight) != 0) account.flags |= Record::kRestarted;
   // What ends here: an operator asked for the end of the one that ran before, and cores that the
   // kernel holds are not counted.
   if ((account.flags & Record::kOperatorTerminate) != 0) {

@@ -121,11 +121,13 @@ void ResourceManager::FinishIntent(const Intent& intent, const Result<void>& res
   if (!ledger_->Enter(step, given->account, given->generation)) return;
   ledger_->Begin(step);
   Record& agent = step.leaf();
-  agent.flags &= ~std::uint32_t{Record::kInFlight};
-  if (result) {
+  // Of one that was attached again meanwhile, the result says nothing.
+  const bool is_stale = (agent.flags & Record::kRestarted) != 0;
+  agent.flags &= ~(Record::kInFlight | Record::kRestarted);
+  if (!is_stale && result) {
     agent.flags = After(given->verb, agent.flags);
     if (Rare* const rare = RareIn(agent)) rare->failures = 0;
-  } else {
+  } else if (!is_stale) {
     Rare& rare = RareOf(agent);
     rare.failures = rare.failed == given->verb ? rare.failures + 1 : 1;
     rare.failed = given->verb;

@@ -255,6 +255,25 @@ TEST(Intents, WhoeverStartsAnewIsActedOnAnew) {
   EXPECT_EQ(CarryOut(world), "suspend a");
 }
 
+// What is said of the one that ran before says nothing of this one.
+TEST(Intents, WhatWasBeingDoneToTheOneBeforeIsDoneAnew) {
+  for (const bool failed : {false, true}) {
+    World world(With(kHard, kSuspend));
+    ASSERT_TRUE(world->CreateQuota("a"));
+    ASSERT_TRUE(world->Attach("a", {}));
+    ASSERT_TRUE(world->Suspend("a"));
+    const std::vector<Intent> taken = world->TakeIntents();
+    ASSERT_EQ(taken.size(), 1u);
+    ASSERT_TRUE(world->Attach("a", {}));
+    EXPECT_EQ(CarryOut(world), "");  // one at a time
+    world.TakeEvents();
+    world->FinishIntent(taken[0], failed ? kFailed : Result<void>());
+    EXPECT_EQ(world.TakeEvents(), "");
+    EXPECT_EQ(CarryOut(world), "suspend a");
+    EXPECT_EQ(CarryOut(world), "");
+  }
+}
+
 TEST(Intents, EveryVerbHasItsName) {
   EXPECT_EQ(NameOf(Verb::kSuspend), "suspend");
   EXPECT_EQ(NameOf(Verb::kResume), "resume");

@@ -158,6 +158,7 @@ struct alignas(64) Record {
     kQueued = 1u << 16,        // waits to be given out as an intent
     kInFlight = 1u << 17,      // was given out
     kDayIsTighter = 1u << 18,  // `ceiling` of the tokens is that of tokens_per_day
+    kRestarted = 1u << 19,     // since the intent in flight was given out
   };
 
   // Read and written by every report.

@@ -162,6 +162,7 @@ void Model::Reset(Account& account) {
 void Model::Attach(Account& account, const ResourceManager::Running& running) {
   Begin(account);
   account.is.clear();
+  account.restarted |= account.in_flight;
   account.failures = 0;
   account.failed.reset();
   account.cpu_held = false;

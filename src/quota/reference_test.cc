@@ -613,6 +613,7 @@ std::optional<Verb> Model::VerbFor(Account& agent) {
 void Model::Finish(Account& agent, Verb verb, bool done) {
   Begin(agent);
   agent.in_flight = false;
+  if (std::exchange(agent.restarted, false)) return;
   if (!done) {
     agent.failures = agent.failed == verb ? agent.failures + 1 : 1;
     agent.failed = verb;

@@ -85,7 +85,7 @@ struct Account {
   std::set<std::pair<const Account*, LimitKind>> lifted;
   // What the enforcer did.
   std::set<QuotaAction> is;
-  bool in_flight = false;
+  bool in_flight = false, restarted = false;  // meanwhile
   int failures = 0;
   std::optional<Verb> failed;
   Time retry_at{};
