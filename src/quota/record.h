@@ -31,10 +31,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/parking_lock.h"
 #include "mete/clock.h"
 #include "mete/enforcer.h"
 #include "mete/quota.h"
-#include "quota/parking_lock.h"
 #include "quota/rate_limit.h"
 
 namespace mete {

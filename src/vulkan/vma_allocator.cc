@@ -17,11 +17,11 @@
 #include <string>
 #include <utility>
 
+#include "base/parking_lock.h"
 #include "mete/vulkan/allocators.h"
 #include "vulkan/gated.h"
 #include "vulkan/resources.h"
 #include "vulkan/vma.h"
-#include "vulkan/word_lock.h"
 
 namespace mete {
 namespace {
@@ -31,7 +31,7 @@ using Reason = DeviceError::Reason;
 // One call into VMA, or some in a row. Holds the lock, so these do not nest.
 class Entered {
  public:
-  Entered(GatedMemory& gated, WordLock& mutex) noexcept : lock_(mutex), gated_(&gated) {
+  Entered(GatedMemory& gated, ParkingLock& mutex) noexcept : lock_(mutex), gated_(&gated) {
     current = this;
   }
   ~Entered() { current = nullptr; }
@@ -83,7 +83,7 @@ class Entered {
  private:
   static thread_local constinit Entered* current;
 
-  std::lock_guard<WordLock> lock_;
+  std::lock_guard<ParkingLock> lock_;
   GatedMemory* gated_;
   bool refused_ = false;
   VkResult failure_ = VK_SUCCESS;  // the last one of the driver
@@ -199,7 +199,7 @@ class VmaBacked final : public IMemoryAllocator {
 
   VulkanResources resources_;
   GatedMemory gated_;
-  mutable WordLock mutex_;  // of all calls that change or read what others change
+  mutable ParkingLock mutex_;  // of all calls that change or read what others change
   VmaAllocator vma_ = nullptr;
 };
 

@@ -1,5 +1,6 @@
-// A mutex of four bytes, so that an account can afford one: free, taken, or taken with others
-// parked behind it (U. Drepper, "Futexes are tricky", 2011, the second mutex there).
+// A mutex of four bytes, so that each of a hundred thousand accounts can have one: free, taken, or
+// taken with others parked behind it (U. Drepper, "Futexes are tricky", 2011, the second mutex
+// there). Two atomic operations where nobody waits, without a call.
 //
 // It does not spin: what it guards is on cache lines that two processors would only pass to and
 // fro. One that parks lets the other work undisturbed for a while, which here is several times as

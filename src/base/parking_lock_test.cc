@@ -1,7 +1,8 @@
-#include "vulkan/word_lock.h"
+#include "base/parking_lock.h"
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -9,8 +10,8 @@
 namespace mete {
 namespace {
 
-TEST(WordLockTest, OneAtATimeAndNobodySleepsForEver) {
-  WordLock lock;
+TEST(ParkingLock, OneAtATimeAndNobodySleepsForEver) {
+  ParkingLock lock;
   std::int64_t counted = 0;  // guarded by lock
   std::vector<std::thread> threads;
   for (int thread = 0; thread < 4; ++thread) {
