@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import types
 import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from decimal import Decimal
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from . import _native
 from ._errors import ResourceError
@@ -155,7 +156,7 @@ class ResourceManager(Operations):
         self._bells = Bells()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._log: _native.Events | None = None
-        self._tasks: set[asyncio.Task[ResourceError | None]] = set()
+        self._tasks: dict[asyncio.Task[ResourceError | None], _native.Intent] = {}
 
     async def initialize(self) -> None:
         """Starts the thread that ends windows in time, and takes this loop for the actions."""
@@ -163,6 +164,7 @@ class ResourceManager(Operations):
         if self._loop is loop and self._bells.open:
             return
         self._loop = loop
+        self._give_up_tasks_of_closed_loops()
         self._log = self.native_events(None)
         # Weak: the bells are the manager's thread's, which must not keep the manager.
         pump = weakref.WeakMethod(self._pump)
@@ -185,6 +187,7 @@ class ResourceManager(Operations):
             elif not task.get_loop().is_closed():
                 task.get_loop().call_soon_threadsafe(task.cancel)
         await asyncio.gather(*mine, return_exceptions=True)
+        self._give_up_tasks_of_closed_loops()
         self.native_remove_all()
         self._log_what_is_new()
         self._loop = None
@@ -238,18 +241,33 @@ class ResourceManager(Operations):
 
     def _start_tasks(self) -> list[asyncio.Task[ResourceError | None]]:
         tasks: list[asyncio.Task[ResourceError | None]] = []
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             return tasks
         while intents := self.native_take_intents(256):
             for intent in intents:
                 if self._lifecycle is None:
                     self.native_finish_intent(intent, None)
                 else:
-                    tasks.append(self._loop.create_task(self._carry_out(intent)))
-        self._tasks.update(tasks)
-        for task in tasks:
-            task.add_done_callback(self._tasks.discard)
+                    task = self._loop.create_task(self._carry_out(intent))
+                    self._tasks[task] = intent
+                    task.add_done_callback(self._forget)
+                    tasks.append(task)
         return tasks
+
+    def _forget(self, task: asyncio.Task[ResourceError | None]) -> None:
+        self._tasks.pop(task, None)
+
+    def _give_up_tasks_of_closed_loops(self) -> None:
+        """They never end; what they were to do is asked for again."""
+        for task, intent in list(self._tasks.items()):
+            if task.done() or not task.get_loop().is_closed():
+                continue
+            self._forget(task)
+            coroutine = cast("types.CoroutineType[Any, Any, Any]", task.get_coro())
+            began = inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
+            coroutine.close()  # one that began finishes its intent in this
+            if not began:
+                self.native_finish_intent(intent, "the event loop was closed")
 
     async def _carry_out(self, intent: _native.Intent) -> ResourceError | None:
         failure: str | None = "cancelled"

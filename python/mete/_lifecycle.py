@@ -119,18 +119,20 @@ class Bells:
             callback: Callable[[], None]) -> None:
         with self._lock:
             self._calls[key] = (loop, callback)
+            self._pending.discard(key)  # of a loop that may never get to it
 
     def remove(self, key: object) -> None:
         with self._lock:
             self._calls.pop(key, None)
             self._pending.discard(key)
 
-    def _answer(self, key: object) -> None:
+    def _answer(self, key: object, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            self._pending.discard(key)
             called = self._calls.get(key)
-        if called is not None:
-            called[1]()
+            if called is None or called[0] is not loop:
+                return
+            self._pending.discard(key)
+        called[1]()
 
     def ring(self) -> None:
         with self._lock:
@@ -139,6 +141,6 @@ class Bells:
             self._pending.update(key for key, _ in due)
         for key, loop in due:
             try:
-                loop.call_soon_threadsafe(self._answer, key)
+                loop.call_soon_threadsafe(self._answer, key, loop)
             except RuntimeError:  # closed
                 self.remove(key)

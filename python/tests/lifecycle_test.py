@@ -204,6 +204,33 @@ class Loops(unittest.TestCase):
         asyncio.run(main())
         self.assertEqual(lifecycle.calls, [("suspend", "a", True)])
 
+    def test_a_call_that_a_closed_loop_never_made_is_made_by_the_next(self):
+        lifecycle = Lifecycle()
+        manager = mete.ResourceManager(HARD, lifecycle)
+        rung = threading.Event()
+
+        async def first():
+            await manager.initialize()
+            ring = manager._bells.ring
+            manager.native_start(None, lambda: (ring(), rung.set()))
+            await manager.create_quota("a", LIMIT)
+            await manager.report_usage("a", tokens=11)
+            rung.wait(60)  # blocks the loop: what was rung for is scheduled, and never called
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(first())
+        loop.close()
+
+        async def second():
+            await manager.initialize()
+            await until(lambda: lifecycle.calls, "the suspension")
+            await manager.update_quota("a", {"tokens_per_hour": 100})
+            await until(lambda: len(lifecycle.calls) == 2, "the resumption")
+            await manager.cleanup()
+
+        asyncio.run(second())
+        self.assertEqual([call[0] for call in lifecycle.calls], ["suspend", "resume"])
+
     def test_the_interpreter_ends_without_cleanup(self):
         for end in ("", "sys.exit(0)", "del manager; gc.collect()"):
             done = run_program(
