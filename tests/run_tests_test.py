@@ -70,6 +70,17 @@ class SumTest(unittest.TestCase):
 
 
 class CoverageTest(unittest.TestCase):
+    def test_cases_of_a_file_that_runs_as_one_are_seen(self):
+        total = run_tests.Sum()
+        with tempfile.TemporaryDirectory() as folder:
+            account = pathlib.Path(folder) / "junit.xml"
+            account.write_text("""<testsuite><testcase name="whole_test" status="run"><system-out>
+test_it (__main__.Whole.test_it) ... ok
+test_more (whole_test.Whole.test_more)
+What it is about. ... ok</system-out></testcase></testsuite>""")
+            total.add("test", account)
+        self.assertEqual(total.seen, {"whole_test", "Whole.test_it", "Whole.test_more"})
+
     def test_what_never_ran_is_found(self):
         seen = {"Suite.Case", "All/Table.Rows/3", "a_test.Some.test_it", "python_b_test@3.12.1"}
         named = {"Suite", "Suite.Case", "Table.Rows", "Some.test_it", "Some", "a_row", "Suite.Cas",
