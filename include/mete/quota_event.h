@@ -23,7 +23,7 @@ enum class EventKind : std::uint8_t {
   kThreshold,     // a share of the limit was reached
   kViolation,     // more is used than the limit
   kWarned,        // the policy's warning; also to every agent below the account
-  kThrottled,     // this is the first cause to throttle the target
+  kThrottled,     // a limit became a cause of its throttling
   kSuspended,     // a limit, or an operator, became a cause of its suspension
   kResumed,       // the last cause of suspension, or of throttling, went away: this one
   kTerminated,    // a limit, or an operator, asks for its end
