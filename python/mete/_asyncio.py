@@ -19,10 +19,11 @@ from decimal import Decimal
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from . import _native
-from ._errors import ResourceError
-from ._lifecycle import ALL_KINDS, Bells, call, log_events
+from ._errors import ResourceError, failure_of
+from ._lifecycle import ALL_KINDS, Bells, call, callback_of, check_not_inside, log_events
 from ._models import Event, QuotaScope, Settlement
-from ._operations import EventStream, Hold, Operations, reserve, stop_at_exit, stopped
+from ._operations import (
+    EventStream, Hold, Operations, reserve, sequence, stop_at_exit, stopped)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,6 +94,11 @@ class Reservation(Hold):
         if getattr(self, "_refusal", None) is not None and not self._seen:
             warnings.warn(f"reserve failed and was not awaited: {self._refusal}", RuntimeWarning,
                           stacklevel=2, source=self)
+
+
+def _failed(intent: _native.Intent, failure: str) -> ResourceError:
+    return ResourceError("E2075" if intent.verb == "terminate" else "E2074",
+                         f"{intent.verb} failed: agent {intent.agent_id}: {failure}")
 
 
 class EventReader(EventStream):
@@ -175,7 +181,11 @@ class ResourceManager(Operations):
         self._pump()
 
     async def cleanup(self) -> None:
-        """Stops everything, cancels actions that are under way, and removes every quota."""
+        """Stops everything, cancels actions that are under way, and removes every quota.
+
+        A callback cannot, nor what it awaits: RuntimeError.
+        """
+        check_not_inside(self._mark)
         self._bells.remove("pump")
         self.native_stop()
         stopped(self)
@@ -208,7 +218,10 @@ class ResourceManager(Operations):
             return Reservation(self, 0, error)
 
     async def suspend(self, agent_id: str, *, scope: str | QuotaScope = "agent") -> None:
-        """By an operator; until `resume`. Waits for the lifecycle manager: E2074 if it failed."""
+        """By an operator; until `resume`. Waits for the lifecycle manager: E2074 if it failed.
+
+        Before `initialize()`, and where its loop is closed, nothing is called yet.
+        """
         self.native_suspend(scope, agent_id)
         await self._carried_out()
 
@@ -222,13 +235,16 @@ class ResourceManager(Operations):
         await self._carried_out()
 
     async def terminate(self, agent_id: str, *, scope: str | QuotaScope = "agent") -> None:
-        """By an operator. Waits for the lifecycle manager: E2075 if it failed."""
+        """By an operator. Waits for the lifecycle manager: E2075 if it failed.
+
+        Before `initialize()`, and where its loop is closed, nothing is called yet.
+        """
         self.native_terminate(scope, agent_id)
         await self._carried_out()
 
     def events(self, after: int | None = None) -> EventReader:
         """The events from here on, or from the one after a sequence number."""
-        return EventReader(self.native_events(after), self._bells)
+        return EventReader(self.native_events(sequence(after)), self._bells)
 
     def _log_what_is_new(self) -> None:
         if self._log is not None:
@@ -272,25 +288,27 @@ class ResourceManager(Operations):
     async def _carry_out(self, intent: _native.Intent) -> ResourceError | None:
         failure: str | None = "cancelled"
         try:
-            result = call(self._lifecycle, intent)
-            if hasattr(result, "__await__"):
-                await result
+            with callback_of(self._mark):
+                result = call(self._lifecycle, intent)
+                if hasattr(result, "__await__"):
+                    await result
             failure = None
         except Exception as error:
-            failure = f"{type(error).__name__}: {error}"
+            failure = failure_of(error)
         finally:
             self.native_finish_intent(intent, failure)
         self._start_tasks()  # what was waiting for this one
         if failure is None or intent.verb not in ("suspend", "terminate"):
             return None
-        return ResourceError("E2074" if intent.verb == "suspend" else "E2075",
-                             f"{intent.verb} failed: agent {intent.agent_id}: {failure}")
+        return _failed(intent, failure)
 
     async def _all_done(self) -> ResourceError | None:
         tasks = self._start_tasks()
         # Waiting for tasks, unlike gathering them, does not cancel them with the one who waits.
+        intents = {task: self._tasks[task] for task in tasks}
         done, _ = await asyncio.wait(tasks) if tasks else (set(), None)
-        failures = [task.result() for task in done if not task.cancelled()]
+        failures = [_failed(intents[task], "cancelled") if task.cancelled() else task.result()
+                    for task in done]
         return next((failure for failure in failures if failure is not None), None)
 
     async def _carried_out(self) -> None:

@@ -7,12 +7,14 @@ reference to it must not fall.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ._errors import invalid
+from ._errors import failure_of, invalid
 from ._models import Event, EventKind
 from ._native import Events, Intent, event_kinds
 
@@ -60,16 +62,51 @@ def call(lifecycle: Any, intent: Intent) -> Any:
     return None
 
 
-def performer(lifecycle: Any) -> Callable[[Intent], None]:
-    """For the manager's thread: plain functions."""
+class CallbackRun:
+    """A callback that runs, or is over. `mark` stands for its manager."""
 
-    def perform(intent: Intent) -> None:
-        result = call(lifecycle, intent)
-        if hasattr(result, "__await__"):
-            if hasattr(result, "close"):
-                result.close()  # or Python warns of a coroutine that nobody awaits
-            raise TypeError(f"{intent.verb} is async: mete.sync calls plain functions; "
-                            "mete.ResourceManager awaits")
+    def __init__(self, mark: object) -> None:
+        self.mark = mark
+        self.running = True
+
+
+# Those that whoever looks was called by. Tasks and asyncio.to_thread take it from their maker.
+_inside: contextvars.ContextVar[tuple[CallbackRun, ...]] = contextvars.ContextVar(
+    "mete_callbacks", default=())
+
+
+@contextmanager
+def callback_of(mark: object) -> Iterator[None]:
+    run = CallbackRun(mark)
+    # Left set: a coroutine of a closed loop ends in another context, and what is over says so.
+    _inside.set((*(other for other in _inside.get() if other.running), run))
+    try:
+        yield
+    finally:
+        run.running = False
+
+
+def check_not_inside(mark: object) -> None:
+    """A cleanup waits for the callbacks; one that waited for the cleanup would wait for ever."""
+    if any(run.running and run.mark is mark for run in _inside.get()):
+        raise RuntimeError("a callback of the manager cannot clean it up")
+
+
+def performer(lifecycle: Any, mark: object) -> Callable[[Intent], str | None]:
+    """For the manager's thread: plain functions. Answers why one failed."""
+
+    def perform(intent: Intent) -> str | None:
+        try:
+            with callback_of(mark):
+                result = call(lifecycle, intent)
+        except BaseException as error:
+            return failure_of(error)
+        if not hasattr(result, "__await__"):
+            return None
+        if hasattr(result, "close"):
+            result.close()  # or Python warns of a coroutine that nobody awaits
+        return (f"TypeError: {intent.verb} is async: mete.sync calls plain functions; "
+                "mete.ResourceManager awaits")
 
     return perform
 

@@ -12,11 +12,13 @@ from typing import Any
 
 from . import _native
 from ._config import Limits, limit_texts, nanoseconds, read_config, read_policies
-from ._errors import ResourceError
+from ._errors import ResourceError, invalid, shown
 from ._lifecycle import ALL_KINDS, check_lifecycle
 from ._models import Event, QuotaScope, ResourceQuota, ResourceUsage, Settlement
 
 _running: weakref.WeakSet[Operations]
+
+LONGEST_HOLD_SECONDS = 86400
 
 
 class Operations(_native.Engine):
@@ -32,6 +34,7 @@ class Operations(_native.Engine):
         read = read_config(config)
         self._policies = read.policies
         self._lifecycle = lifecycle_manager
+        self._mark = object()  # stands for this manager where it must not be referred to
         super().__init__(read.default_limits, dict(read.policies), read.thresholds,
                          read.soft_grace_ns, read.window_ns, read.usage_interval_ns, read.clock)
 
@@ -132,8 +135,21 @@ class Hold:
 def reserve(operations: Operations, agent_id: str, scope: str | QuotaScope, ttl: float | None,
             amounts: dict[str, Any]) -> int:
     """Reserves all or nothing; the number of the hold."""
-    nanos = None if ttl is None else nanoseconds("ttl_seconds", ttl)
+    nanos = None
+    if ttl is not None:
+        number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
+        nanos = round(ttl * 1e9) if number and 0 < ttl <= LONGEST_HOLD_SECONDS else 0  # NaN too
+        if nanos < 1:
+            raise invalid(f"ttl_seconds: more than 0 and up to {LONGEST_HOLD_SECONDS} seconds (24 "
+                          f"hours) are allowed, not {shown(ttl)}")
     return operations.native_reserve(scope, agent_id, amounts, nanos)
+
+
+def sequence(after: int | None) -> int | None:
+    if after is None or (type(after) is int and 0 <= after < 2**63):
+        return after
+    raise invalid("after: the number of an event, 0 or more and below 2^63, or None is allowed, "
+                  f"not {shown(after)}")
 
 
 class EventStream:

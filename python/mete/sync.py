@@ -7,9 +7,10 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from . import _native
-from ._lifecycle import log_events, performer
+from ._lifecycle import check_not_inside, log_events, performer
 from ._models import QuotaScope, Settlement
-from ._operations import EventStream, Hold, Operations, reserve, stop_at_exit, stopped
+from ._operations import (
+    EventStream, Hold, Operations, reserve, sequence, stop_at_exit, stopped)
 
 __all__ = ["EventReader", "Reservation", "ResourceManager"]
 
@@ -60,11 +61,12 @@ class ResourceManager(Operations):
 
     def initialize(self) -> None:
         """Starts the thread that ends windows in time and calls the lifecycle manager."""
-        self.native_start(performer(self._lifecycle), _logging(self.native_events(None)))
+        self.native_start(performer(self._lifecycle, self._mark), _logging(self.native_events(None)))
         stop_at_exit(self)
 
     def cleanup(self) -> None:
-        """Stops that thread and removes every quota."""
+        """Stops that thread and removes every quota. A callback of it cannot: RuntimeError."""
+        check_not_inside(self._mark)
         self.native_stop()
         stopped(self)
         self.native_remove_all()
@@ -80,7 +82,7 @@ class ResourceManager(Operations):
         return Reservation(self, reserve(self, agent_id, scope, ttl_seconds, amounts))
 
     def suspend(self, agent_id: str, *, scope: str | QuotaScope = "agent") -> None:
-        """By an operator; until `resume`."""
+        """By an operator; until `resume`. Returns before the lifecycle manager is called."""
         self.native_suspend(scope, agent_id)
 
     def resume(self, agent_id: str, *, scope: str | QuotaScope = "agent",
@@ -92,9 +94,9 @@ class ResourceManager(Operations):
         self.native_resume(scope, agent_id, override)
 
     def terminate(self, agent_id: str, *, scope: str | QuotaScope = "agent") -> None:
-        """By an operator."""
+        """By an operator. Returns before the lifecycle manager is called."""
         self.native_terminate(scope, agent_id)
 
     def events(self, after: int | None = None) -> EventReader:
         """The events from here on, or from the one after a sequence number."""
-        return EventReader(self.native_events(after))
+        return EventReader(self.native_events(sequence(after)))

@@ -21,6 +21,7 @@ constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
 PyObject* resource_error = nullptr;  // the classes live as long as the process
 PyObject* decimal = nullptr;
+PyObject* show = nullptr;  // mete._errors.shown
 
 // value * scale, rounded once, to the nearest integer (ties to even): a product of doubles would
 // round twice, and past 2^53 nanoseconds, which is 104 days, lose some. The double is taken apart
@@ -63,21 +64,9 @@ std::optional<std::int64_t> Scaled(double value, std::int64_t scale) {
 }
 
 bool Refuse(const Field& field, const char* allowed, PyObject* value) {
-  PyObject* shown = PyObject_Repr(value);
-  if (shown == nullptr) return false;
-  Py_ssize_t size = 0;
-  const char* text = PyUnicode_AsUTF8AndSize(shown, &size);
-  constexpr Py_ssize_t kShown = 60;
-  if (text != nullptr) {
-    std::string given(text, static_cast<std::size_t>(size));
-    if (size > kShown && PyUnicode_IS_ASCII(shown)) {
-      given = given.substr(0, kShown) + "..";
-    } else if (size > kShown) {
-      given = Py_TYPE(value)->tp_name;
-    }
-    RaiseInvalid(std::string(field.name) + ": " + allowed + ", not " + given);
-  }
-  Py_DECREF(shown);
+  const std::string given = Shown(value);
+  if (given.empty()) return false;
+  RaiseInvalid(std::string(field.name) + ": " + allowed + ", not " + given);
   return false;
 }
 
@@ -144,7 +133,11 @@ bool SetMoney(Amounts& amounts, const Field& field, PyObject* value) {
   } else {
     return Refuse(field, kAllowed, value);
   }
-  if (text == nullptr) return false;
+  if (text == nullptr) {  // as for an int of too many digits
+    if (PyErr_ExceptionMatches(PyExc_Exception) == 0) return false;
+    PyErr_Clear();
+    return Refuse(field, kAllowed, value);
+  }
   Py_ssize_t size = 0;
   const char* bytes = PyUnicode_AsUTF8AndSize(text, &size);
   Result<std::int64_t> amount = Fail(ErrorCode::kInvalidArgument, "");
@@ -177,12 +170,8 @@ const Field* FindField(PyObject* name) {
   std::string allowed;
   for (const Field& field : kFields)
     allowed += std::string(allowed.empty() ? "" : ", ") + field.name;
-  PyObject* shown = PyObject_ASCII(name);
-  const char* text = shown != nullptr ? PyUnicode_AsUTF8(shown) : nullptr;
-  if (text != nullptr) {
-    RaiseInvalid("amount: " + allowed + " are allowed, not " + std::string(text).substr(0, 80));
-  }
-  Py_XDECREF(shown);
+  const std::string given = Shown(name);
+  if (!given.empty()) RaiseInvalid("amount: " + allowed + " are allowed, not " + given);
   return nullptr;
 }
 
@@ -230,16 +219,25 @@ void RaiseInvalid(std::string message) {
   Raise(Error{ErrorCode::kInvalidArgument, std::move(message)});
 }
 
+std::string Shown(PyObject* value) {
+  PyObject* shown = PyObject_CallOneArg(show, value);
+  const char* text = shown != nullptr ? PyUnicode_AsUTF8(shown) : nullptr;
+  std::string given = text != nullptr ? text : "";
+  Py_XDECREF(shown);
+  return given;
+}
+
 bool FindClasses() {
   PyObject* errors = PyImport_ImportModule("mete._errors");
   if (errors == nullptr) return false;
   resource_error = PyObject_GetAttrString(errors, "ResourceError");
+  show = PyObject_GetAttrString(errors, "shown");
   Py_DECREF(errors);
   PyObject* module = PyImport_ImportModule("decimal");
   if (module == nullptr) return false;
   decimal = PyObject_GetAttrString(module, "Decimal");
   Py_DECREF(module);
-  return resource_error != nullptr && decimal != nullptr;
+  return resource_error != nullptr && show != nullptr && decimal != nullptr;
 }
 
 }  // namespace mete::python

@@ -40,6 +40,8 @@ PyObject* ToPython(Resource resource, std::int64_t amount);
 // Makes the ResourceError of an error, and sets it.
 void Raise(const Error& error);
 void RaiseInvalid(std::string message);
+// A value that was refused, in one printable line; empty with a Python error set.
+std::string Shown(PyObject* value);
 
 // Where ResourceError and Decimal are. False with a Python error set.
 bool FindClasses();

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <cmath>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -71,8 +72,11 @@ class CallingEnforcer final : public Enforcer {
     PyObject* result = PyObject_CallOneArg(perform.ptr(), argument);
     Py_DECREF(argument);
     if (result == nullptr) return Fail(code, TakeErrorText());
+    const char* failure = PyUnicode_Check(result) ? PyUnicode_AsUTF8(result) : nullptr;
+    Result<void> done;
+    if (failure != nullptr) done = Fail(code, failure);
     Py_DECREF(result);
-    return {};
+    return done;
   }
 
   nb::object perform_;
@@ -185,7 +189,9 @@ void Engine::Start(nb::object perform, nb::object wake) {
 void Engine::Stop() {
   if (!started_ || process_ != forks.load(std::memory_order_relaxed)) return;
   if (callbacks_here > 0) {
-    throw nb::value_error("a callback of the manager cannot stop it: it would wait for itself");
+    throw std::runtime_error(
+        "a callback of a manager cannot start or stop one: they could wait "
+        "for each other");
   }
   started_ = false;
   {
@@ -233,20 +239,15 @@ std::optional<QuotaScope> ScopeOf(PyObject* scope) {
     if (found) return found;
   }
   PyErr_Clear();
-  PyObject* shown = PyObject_ASCII(scope);
-  const char* bytes = shown != nullptr ? PyUnicode_AsUTF8(shown) : nullptr;
-  if (bytes != nullptr) {
-    RaiseInvalid("scope: agent, session and tenant are allowed, not " +
-                 std::string(bytes).substr(0, 60));
-  }
-  Py_XDECREF(shown);
+  const std::string given = Shown(scope);
+  if (!given.empty()) RaiseInvalid("scope: agent, session and tenant are allowed, not " + given);
   return std::nullopt;
 }
 
 Target TargetOf(nb::handle scope, nb::handle id) {
   const std::optional<QuotaScope> found = ScopeOf(scope.ptr());
   if (!found) throw nb::python_error();
-  return Target(*found, TextOf(*found == QuotaScope::kAgent ? "agent_id" : "target_id", id));
+  return Target(*found, TextOf("agent_id", id));
 }
 
 void Throw(const Error& error) {

@@ -58,7 +58,7 @@ class Engine {
 
   const ManagerConfig& config() const { return config_; }
 
-  // `perform` (or None) is called with each intent and `wake` without arguments, both on the
+  // `perform` (or None) is called with each intent, and returns None or why it failed, and `wake` without arguments, both on the
   // manager's thread. Without `perform` whoever is woken takes the intents.
   void Start(nb::object perform, nb::object wake);
   // REQUIRES: not on the manager's thread.

@@ -11,6 +11,8 @@ from support import Lifecycle, kinds, native_threads, run_program, running, unti
 
 HARD = {"enforcement": {"tokens": "hard"}}
 LIMIT = mete.ResourceLimits(tokens_per_hour=10)
+NOT_INSIDE = "a callback of the manager cannot clean it up"
+HOSTILE = ValueError("boom\n\u202eevil\x1b[2J" + "x" * 5000)
 
 
 class Actions(unittest.IsolatedAsyncioTestCase):
@@ -142,8 +144,129 @@ class Operator(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(lifecycle.calls, [("suspend", "a", True)])
             self.assertEqual(lifecycle.loops, {asyncio.get_running_loop()})
 
+    async def test_what_a_callback_raises_is_one_printable_line(self):
+        class Hostile(Lifecycle):
+            async def suspend(self, agent_id, checkpoint):
+                raise HOSTILE
+
+        async with running({}, Hostile()) as manager:
+            events = manager.events()
+            await manager.create_quota("a")
+            with self.assertLogs("mete", logging.WARNING) as logged:
+                with self.assertRaises(mete.ResourceError) as raised:
+                    await manager.suspend("a")
+                await until(lambda: any("action failed" in line for line in logged.output))
+            failed = [event for event in events.take() if event.kind.value == "action_failed"]
+            for text in (str(raised.exception), failed[0].detail, *logged.output):
+                self.assertTrue(text.isprintable(), ascii(text))
+                self.assertLess(len(text), 300)
+            self.assertIn("ValueError: boom\\n\\u202eevil\\x1b[2J", failed[0].detail)
+
+    async def test_before_initialize_and_on_a_closed_loop_nothing_is_called_yet(self):
+        for closed in (False, True):
+            lifecycle = Lifecycle()
+            manager = mete.ResourceManager({}, lifecycle)
+            if closed:
+                await asyncio.to_thread(lambda: asyncio.run(manager.initialize()))
+            await manager.create_quota("a")
+            await asyncio.wait_for(manager.suspend("a"), 60)
+            self.assertTrue((await manager.get_quota("a")).suspended)
+            self.assertEqual(lifecycle.calls, [])
+            await manager.initialize()
+            await until(lambda: lifecycle.calls)
+            self.assertEqual(lifecycle.calls, [("suspend", "a", True)])
+            await manager.cleanup()
+
 
 class Ends(unittest.IsolatedAsyncioTestCase):
+    async def check_refused_inside(self, clean_up):
+        """`clean_up` is what a callback awaits; a later cleanup works."""
+        errors = []
+
+        class Cleaning(Lifecycle):
+            async def suspend(self, agent_id, checkpoint):
+                try:
+                    await clean_up(manager)
+                except RuntimeError as error:
+                    errors.append(str(error))
+
+        manager = mete.ResourceManager({}, Cleaning())
+        await manager.initialize()
+        await manager.create_quota("a")
+        await asyncio.wait_for(manager.suspend("a"), 60)
+        self.assertEqual(errors, [NOT_INSIDE])
+        self.assertEqual([quota.target_id for quota in await manager.list_quotas()], ["a"])
+        await asyncio.wait_for(manager.cleanup(), 60)
+        self.assertEqual(await manager.list_quotas(), [])
+
+    async def test_a_callback_cannot_clean_up_its_manager(self):
+        async def in_a_task(manager):
+            await asyncio.create_task(manager.cleanup())
+
+        async def in_a_thread(manager):
+            await asyncio.to_thread(lambda: asyncio.run(manager.cleanup()))
+
+        await self.check_refused_inside(lambda manager: manager.cleanup())
+        await self.check_refused_inside(in_a_task)
+        await self.check_refused_inside(in_a_thread)
+
+    async def test_a_callback_may_have_its_manager_cleaned_up_after_it(self):
+        tasks = []
+
+        class Last(Lifecycle):
+            async def terminate(self, agent_id, reason):
+                tasks.append(asyncio.create_task(manager.cleanup()))
+
+        manager = mete.ResourceManager({}, Last())
+        await manager.initialize()
+        await manager.create_quota("a")
+        await manager.terminate("a")
+        await asyncio.wait_for(tasks[0], 60)
+        self.assertEqual(await manager.list_quotas(), [])
+
+    async def test_a_callback_may_clean_up_another_manager(self):
+        class Other(Lifecycle):
+            async def suspend(self, agent_id, checkpoint):
+                await other.cleanup()
+
+        async with running() as other:
+            await other.create_quota("b")
+            async with running({}, Other()) as manager:
+                await manager.create_quota("a")
+                await manager.suspend("a")
+                self.assertEqual(await other.list_quotas(), [])
+
+    async def test_a_callback_that_does_not_catch_the_refusal_has_failed(self):
+        class Cleaning(Lifecycle):
+            async def suspend(self, agent_id, checkpoint):
+                await manager.cleanup()
+
+        async with running({}, Cleaning()) as manager:
+            await manager.create_quota("a")
+            with self.assertRaises(mete.ResourceError) as raised:
+                await asyncio.wait_for(manager.suspend("a"), 60)
+            self.assertEqual(raised.exception.code, "E2074")
+            self.assertIn(NOT_INSIDE, str(raised.exception))
+
+    async def test_who_waits_for_what_cleanup_cancels_is_told(self):
+        class Hanging(Lifecycle):
+            async def suspend(self, agent_id, checkpoint):
+                await asyncio.Event().wait()
+
+            async def terminate(self, agent_id, reason):
+                await asyncio.Event().wait()
+
+        for verb, code in (("suspend", "E2074"), ("terminate", "E2075")):
+            async with running({}, Hanging()) as manager:
+                await manager.create_quota("a")
+                waiting = asyncio.create_task(getattr(manager, verb)("a"))
+                await until(lambda: manager._tasks)
+                await manager.cleanup()
+                with self.assertRaises(mete.ResourceError) as raised:
+                    await asyncio.wait_for(waiting, 60)
+                self.assertEqual(raised.exception.code, code)
+                self.assertIn("cancelled", str(raised.exception))
+
     async def test_cleanup_cancels_an_action_that_hangs(self):
         class Hanging(Lifecycle):
             cancelled = False
@@ -304,7 +427,7 @@ class SyncTwin(unittest.TestCase):
                 seen.append(manager.get_quota(agent_id).suspended)
                 try:
                     manager.cleanup()
-                except ValueError as error:
+                except RuntimeError as error:
                     seen.append(str(error))
 
             def terminate(self, agent_id, reason):
@@ -316,8 +439,55 @@ class SyncTwin(unittest.TestCase):
         manager.report_usage("a", tokens=11)
         wait_until(lambda: len(seen) == 2)
         self.assertTrue(seen[0])
-        self.assertIn("wait for itself", seen[1])
+        self.assertEqual(seen[1], NOT_INSIDE)
+        self.assertTrue(manager.get_quota("a").suspended)  # nothing was removed
         manager.cleanup()
+        self.assertEqual(manager.list_quotas(), [])
+
+    def test_what_a_callback_raises_is_one_printable_line(self):
+        class Hostile:
+            def suspend(self, agent_id, checkpoint):
+                raise HOSTILE
+
+            def terminate(self, agent_id, reason):
+                pass
+
+        manager = mete.sync.ResourceManager(HARD, Hostile())
+        manager.initialize()
+        self.addCleanup(manager.cleanup)
+        events = manager.events()
+        manager.create_quota("a")
+        seen = []
+        with self.assertLogs("mete", logging.WARNING) as logged:
+            manager.suspend("a")
+            wait_until(lambda: any("action failed" in line for line in logged.output))
+            wait_until(lambda: seen.extend(events.take()) or "action_failed" in kinds(seen))
+        detail = next(event.detail for event in seen if event.kind.value == "action_failed")
+        for text in (detail, *logged.output):
+            self.assertTrue(text.isprintable(), ascii(text))
+            self.assertLess(len(text), 300)
+        self.assertIn("ValueError: boom\\n\\u202eevil\\x1b[2J", detail)
+
+    def test_suspend_returns_before_the_callback_ran(self):
+        go, called = threading.Event(), threading.Event()
+
+        class Slow:
+            def suspend(self, agent_id, checkpoint):
+                go.wait(60)
+                called.set()
+
+            def terminate(self, agent_id, reason):
+                pass
+
+        manager = mete.sync.ResourceManager({}, Slow())
+        manager.initialize()
+        self.addCleanup(manager.cleanup)
+        manager.create_quota("a")
+        manager.suspend("a")
+        self.assertFalse(called.is_set())
+        self.assertTrue(manager.get_quota("a").suspended)
+        go.set()
+        self.assertTrue(called.wait(60))
 
 
 class Log(unittest.IsolatedAsyncioTestCase):

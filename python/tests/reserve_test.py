@@ -113,6 +113,15 @@ class Reserving(unittest.IsolatedAsyncioTestCase):
             await hold.settle(tokens=5)
         self.assertEqual(raised.exception.code, "E2070")
 
+    async def test_the_range_of_a_time_to_live(self):
+        for ttl in (0, -1, 1e-12, 86400.001, 86401, float("nan"), float("inf"), "5", True):
+            with self.subTest(ttl=ttl), self.assertRaises(mete.ResourceError) as raised:
+                await self.manager.reserve("a", tokens=1, ttl_seconds=ttl)
+            self.assertEqual(raised.exception.code, "E2071")
+            self.assertIn("ttl_seconds: more than 0 and up to 86400", str(raised.exception))
+        for ttl in (1e-9, 1, 86400, 86400.0):
+            await (await self.manager.reserve("a", tokens=1, ttl_seconds=ttl)).release()
+
     async def test_bad_amounts(self):
         for amounts in ({"tokens": -1}, {"tokens": 1.5}, {"cost": 0.1}, {"tokens": 1, "scope": ""},
                         {"tokens": 1, "ttl_seconds": -1}):
