@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Union
 
-from ._errors import invalid
+from ._errors import invalid, shown
 from ._models import UNSET, EnforcementMode, QuotaAction, ResourceLimits
 from ._native import Quantity
 
@@ -26,17 +26,12 @@ Limits = Union[ResourceLimits, Mapping[str, Any]]
 Policies = dict[str, tuple[str, str]]
 
 
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:60] + ".."
-
-
 def _known(what: str, given: Any, allowed: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise invalid(f"{what}: a mapping is allowed, not {type(given).__name__}")
     for key in given:
         if key not in allowed:
-            raise invalid(f"{what}: {', '.join(allowed)} are allowed, not {_shown(key)}")
+            raise invalid(f"{what}: {', '.join(allowed)} are allowed, not {shown(key)}")
     return given
 
 
@@ -45,7 +40,7 @@ def _word(what: str, kind: type[EnforcementMode] | type[QuotaAction], value: Any
         return str(kind(value).value)
     except ValueError:
         allowed = ", ".join(word.value for word in kind)
-        raise invalid(f"{what}: {allowed} are allowed, not {_shown(value)}") from None
+        raise invalid(f"{what}: {allowed} are allowed, not {shown(value)}") from None
 
 
 def nanoseconds(what: str, seconds: Any, least: float = 0.0) -> int:
@@ -53,7 +48,7 @@ def nanoseconds(what: str, seconds: Any, least: float = 0.0) -> int:
     number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if not number or not least <= seconds < LONGEST_SECONDS:  # NaN too
         raise invalid(f"{what}: {least:g} seconds or more, and below {LONGEST_SECONDS:g}, are "
-                      f"allowed, not {_shown(seconds)}")
+                      f"allowed, not {shown(seconds)}")
     fraction, whole = math.modf(seconds)
     return int(whole) * 10**9 + round(fraction * 1e9)
 
@@ -64,15 +59,19 @@ def _limit_text(what: str, name: str, value: Any) -> str | None:
     if isinstance(value, Quantity):
         return str(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        # Far more than any limit: refused by its name, and Python does not write out longer ones.
+        return str(max(min(value, 10**40), -10**40))
     if isinstance(value, Decimal) and value.is_finite():
         return format(value, "f")
     # The shortest decimal of a float is what was meant, but for money, where a float is a mistake.
     time = name in ("cpu", "cpu_seconds_per_hour")
     if time and isinstance(value, float) and math.isfinite(value):
         return repr(value)
+    if isinstance(value, float) and not time:
+        raise invalid(f"{what}{name}: a text, an int or a Decimal is allowed, since a float cannot "
+                      f"say most decimals; only limits of cpu take one. Not {shown(value)}")
     raise invalid(f"{what}{name}: a quantity such as \"2\" or \"512Mi\", or None for unlimited, is "
-                  f"allowed, not {_shown(value)}")
+                  f"allowed, not {shown(value)}")
 
 
 def limit_texts(limits: Limits | None, what: str = "") -> dict[str, str | None]:
@@ -136,7 +135,7 @@ def _thresholds(value: Any) -> list[int]:
             isinstance(percent, int) and not isinstance(percent, bool)
             and 1 <= percent <= 100 for percent in value):
         raise invalid("thresholds: whole per cents from 1 to 100, rising, are allowed, not "
-                      f"{_shown(value)}")
+                      f"{shown(value)}")
     return list(value)
 
 
@@ -144,7 +143,7 @@ def read_config(config: Mapping[str, Any] | None) -> Config:
     given = _known("config", {} if config is None else config, KEYS)
     clock = given.get("clock")
     if clock is not None and not callable(clock):
-        raise invalid(f"clock: a callable that returns seconds is allowed, not {_shown(clock)}")
+        raise invalid(f"clock: a callable that returns seconds is allowed, not {shown(clock)}")
     return Config(
         default_limits=limit_texts(given.get("default_limits"), "default_limits."),
         policies=_configured_policies(given),

@@ -78,7 +78,9 @@ class Unset(enum.Enum):
 UNSET: Final = Unset.UNSET
 
 # What a limit may be given as. None: unlimited.
-LimitValue = Union[str, int, float, Decimal, "Quantity", None, Unset]
+LimitValue = Union[str, int, Decimal, "Quantity", None, Unset]
+# A float cannot say most decimals; the shortest one that reads the same is right for cores.
+CpuLimitValue = Union[LimitValue, float]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -89,10 +91,10 @@ class ResourceLimits:
     is unlimited, 0 allows nothing.
     """
 
-    cpu: LimitValue = UNSET
+    cpu: CpuLimitValue = UNSET
     memory: LimitValue = UNSET
     tokens_per_hour: LimitValue = UNSET
-    cpu_seconds_per_hour: LimitValue = UNSET
+    cpu_seconds_per_hour: CpuLimitValue = UNSET
     gpu_memory: LimitValue = UNSET
     tokens_per_day: LimitValue = UNSET
     requests_per_minute: LimitValue = UNSET

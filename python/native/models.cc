@@ -34,10 +34,14 @@ nb::object Seconds(Duration span) {
 nb::object Moment(WallTime time) { return Model("moment")(time.time_since_epoch().count()); }
 
 nb::object Amount(Resource resource, std::int64_t amount) {
-  if (amount == kUnlimited) return nb::none();
   nb::object made = nb::steal(ToPython(resource, amount));
   if (!made.is_valid()) throw nb::python_error();
   return made;
+}
+
+// A limit, or what is left of it. What was used is never unlimited, though it may be as much.
+nb::object Bound(Resource resource, std::int64_t amount) {
+  return amount == kUnlimited ? nb::object(nb::none()) : Amount(resource, amount);
 }
 
 nb::object AmountsOf(const Amounts& amounts) {
@@ -98,9 +102,9 @@ nb::object WindowOf(const LimitUsage& window, Duration wall_offset) {
   }
   return Model("LimitUsage")(
       "limit"_a = Text(info.name), "entered"_a = Entered(info, window.limit),
-      "allowed"_a = amount(window.effective), "used"_a = amount(window.used),
+      "allowed"_a = Bound(info.resource, window.effective), "used"_a = amount(window.used),
       "held"_a = amount(window.held), "peak"_a = amount(window.peak),
-      "remaining"_a = amount(window.remaining()), "reset_at"_a = reset_at,
+      "remaining"_a = Bound(info.resource, window.remaining()), "reset_at"_a = reset_at,
       "violated"_a = window.violated, "load"_a = window.load(),
       "rate_per_second"_a = InUnit(info.resource, window.rate_per_second()),
       "time_to_exhaustion"_a = left ? Seconds(*left) : nb::object(nb::none()));
@@ -164,18 +168,23 @@ nb::object ModelOf(const Settlement& settlement) {
 }
 
 nb::object ModelOf(const Event& event, std::uint64_t missed) {
-  const auto amount = [&](std::int64_t value) {
-    return event.limit ? Amount(InfoOf(*event.limit).resource, value) : nb::object(nb::none());
-  };
+  nb::object used = nb::none();
+  nb::object amount = nb::none();
+  if (event.limit) {
+    const Resource resource = InfoOf(*event.limit).resource;
+    used = Amount(resource, event.used);
+    const bool is_use = event.kind == EventKind::kSettledAboveHold;
+    amount = is_use ? Amount(resource, event.amount) : Bound(resource, event.amount);
+  }
   const bool carries_usage = event.kind == EventKind::kUsage || event.kind == EventKind::kRemoved;
-  return Model("Event")(
-      "sequence"_a = event.sequence, "kind"_a = Model("EventKind")(Word(event.kind)),
-      "time"_a = Moment(event.wall_time), "target"_a = TextOfName(event.target),
-      "account"_a = TextOfName(event.account), "limit"_a = LimitName(event.limit),
-      "percent"_a = event.percent, "used"_a = amount(event.used), "amount"_a = amount(event.amount),
-      "windows"_a = event.windows, "detail"_a = Text(event.detail),
-      "usage"_a = carries_usage ? ModelOf(event.usage) : nb::object(nb::none()),
-      "missed"_a = missed);
+  return Model("Event")("sequence"_a = event.sequence,
+                        "kind"_a = Model("EventKind")(Word(event.kind)),
+                        "time"_a = Moment(event.wall_time), "target"_a = TextOfName(event.target),
+                        "account"_a = TextOfName(event.account), "limit"_a = LimitName(event.limit),
+                        "percent"_a = event.percent, "used"_a = used, "amount"_a = amount,
+                        "windows"_a = event.windows, "detail"_a = Text(event.detail),
+                        "usage"_a = carries_usage ? ModelOf(event.usage) : nb::object(nb::none()),
+                        "missed"_a = missed);
 }
 
 nb::object TextOfName(const TargetName& name) {
@@ -187,17 +196,17 @@ TargetName NameFrom(const char* argument, nb::handle object) {
   const std::size_t slash = text.find('/');
   const auto scope = FindScope(text.substr(0, slash));
   if (slash == std::string_view::npos || !scope) {
-    nb::object shown = nb::steal(PyObject_ASCII(object.ptr()));
-    if (!shown.is_valid()) throw nb::python_error();
-    RaiseInvalid(std::string(argument) +
-                 ": a scope, '/' and an id, such as \"session/s1\", is allowed, not " +
-                 std::string(TextOf(argument, shown).substr(0, 80)));
+    const std::string given = Shown(object.ptr());
+    if (!given.empty()) {
+      RaiseInvalid(std::string(argument) +
+                   ": a scope, '/' and an id, such as \"session/s1\", is allowed, not " + given);
+    }
     throw nb::python_error();
   }
   return {*scope, std::string(text.substr(slash + 1))};
 }
 
-ResourceLimits LimitsFrom(const nb::dict& given) {
+ResourceLimits LimitsFrom(const nb::dict& given, const std::string& where) {
   ResourceLimits limits;
   for (const auto& [name, value] : given) {
     const std::string_view key = TextOf("limits", name);
@@ -206,7 +215,16 @@ ResourceLimits LimitsFrom(const nb::dict& given) {
       RaiseInvalid("limits: no such limit: " + std::string(key.substr(0, 80)));
       throw nb::python_error();
     }
-    limits[*kind] = value.is_none() ? Limit{} : Need(ParseLimit(*kind, TextOf("limits", value)));
+    if (value.is_none()) {
+      limits[*kind] = Limit{};
+      continue;
+    }
+    Result<Limit> limit = ParseLimit(*kind, TextOf("limits", value));
+    if (!limit) {
+      limit.error().message.insert(0, where);
+      Throw(limit.error());
+    }
+    limits[*kind] = *std::move(limit);
   }
   return limits;
 }

@@ -24,8 +24,9 @@ nb::object TextOfName(const TargetName& name);
 // E2071 for anything else.
 TargetName NameFrom(const char* argument, nb::handle text);
 
-// {"cpu": "4", "memory": None}: texts, or None for unlimited.
-ResourceLimits LimitsFrom(const nb::dict& limits);
+// {"cpu": "4", "memory": None}: texts, or None for unlimited. `where` comes before the name of a
+// limit in an error: "default_limits.".
+ResourceLimits LimitsFrom(const nb::dict& limits, const std::string& where = "");
 // {"tokens": ("hard", "suspend")}. REQUIRES: the words are right.
 std::vector<std::pair<Resource, Policy>> PoliciesFrom(const nb::dict& policies);
 // {"tokens": 500}; what is None is not named.

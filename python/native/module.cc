@@ -30,7 +30,7 @@ void MakeEngine(Engine* self, const nb::dict& limits, const nb::dict& policies,
                 const std::vector<int>& thresholds, std::int64_t soft_grace, std::int64_t window,
                 std::int64_t usage_interval, nb::object clock) {
   ManagerConfig config;
-  const ResourceLimits given = LimitsFrom(limits);
+  const ResourceLimits given = LimitsFrom(limits, "default_limits.");
   for (const LimitInfo& info : AllLimits()) {
     if (given[info.kind]) config.default_limits[info.kind] = given[info.kind];
   }

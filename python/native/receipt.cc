@@ -60,7 +60,9 @@ PyObject* GetAmounts(PyObject* self, void*) {
   for (const Field& field : kFields) {
     if (amounts == nullptr || !receipt.recorded.Has(field.resource)) continue;
     const std::int64_t amount = (receipt.*Member)[static_cast<std::size_t>(field.resource)];
-    PyObject* value = amount == kUnlimited ? Py_NewRef(Py_None) : ToPython(field.resource, amount);
+    constexpr bool kIsUse = Member == &Receipt::used;  // never unlimited, though it may be as much
+    PyObject* value =
+        !kIsUse && amount == kUnlimited ? Py_NewRef(Py_None) : ToPython(field.resource, amount);
     if (value == nullptr || PyDict_SetItemString(amounts, field.name, value) < 0) {
       Py_CLEAR(amounts);
     }

@@ -353,6 +353,13 @@ class Configuration(QuotaCase):
         self.refused("E2071", mete.sync.ResourceManager, {}, object())
         self.refused("E2071", mete.ResourceManager, lifecycle_manager="runtime")
 
+    def test_an_error_names_the_default_limit(self):
+        for name, value in (("cpu", "x"), ("memory", -1), ("tokens_per_hour", 1.5)):
+            with self.subTest(name=name):
+                error = self.refused("E2071", mete.sync.ResourceManager,
+                                     {"default_limits": {name: value}})
+                self.assertTrue(error.message.startswith(f"default_limits.{name}: "), error)
+
     def test_default_limits(self):
         manager = self.made(default_limits={"cpu": "1", "memory": None, "gpu_memory": "8Gi"})
         self.assertEqual(manager.create_quota("a").limits,

@@ -76,6 +76,23 @@ class Numbers(unittest.TestCase):
     def test_the_largest_counts(self):
         self.assertEqual(self.used(tokens=2**62)["tokens"], 2**62)
 
+    def test_the_most_that_can_be_used_is_not_none(self):
+        most, cost = 2**63 - 1, Decimal("9223372036.854775807")
+        receipt = self.manager.report_usage("a", tokens=most, cost=str(cost))
+        self.assertEqual((receipt.used["tokens"], receipt.used["cost"]), (most, cost))
+        self.assertEqual(receipt.remaining, {"tokens": None, "cost": None})
+        usage = self.manager.get_usage("a")
+        self.assertEqual((usage.tokens_consumed, usage.cost), (most, cost))
+
+        self.manager.create_quota("b", {"tokens_per_hour": 5, "cost_per_day": "1"})
+        events = self.manager.events()
+        self.manager.report_usage("b", tokens=most, cost=str(cost))
+        for limit, used in (("tokens_per_hour", most), ("cost_per_day", cost)):
+            window = self.manager.get_quota("b").window(limit)
+            self.assertEqual(window.used, used)
+            self.assertEqual(window.remaining, 0)
+        self.assertIn((most, 5), [(event.used, event.amount) for event in events.take()])
+
 
 class BadInput(unittest.TestCase):
     def setUp(self):
@@ -113,6 +130,57 @@ class BadInput(unittest.TestCase):
                     good = {"tokens": 3} if field != "tokens" else {"cpu_seconds": 3.0}
                     self.refused(field, self.manager.report_usage, "a", **good, **{field: value})
 
+    def test_ints_of_more_digits_than_python_writes(self):
+        huge = 10**5000
+        for field in ("cpu_seconds", "memory_mb", "gpu_memory_mb", "tokens", "requests", "cost"):
+            for value in (huge, -huge):
+                with self.subTest(field=field):
+                    self.refused(field, self.manager.report_usage, "a", **{field: value})
+                    self.refused(field, self.manager.reserve, "a", **{field: value})
+        for field in ("cpu", "memory", "tokens_per_hour", "cost_per_day"):
+            for value in (huge, -huge):
+                with self.subTest(field=field):
+                    self.refused(field, self.manager.create_quota, "b", {field: value})
+        self.refused("window_seconds", self.manager.create_quota, "b", window_seconds=huge)
+        self.refused("ttl_seconds", self.manager.reserve, "a", tokens=1, ttl_seconds=huge)
+        self.refused("after", self.manager.events, after=huge)
+
+    def test_values_that_cannot_be_shown(self):
+        class Raises:
+            def __repr__(self):
+                raise OSError("no")
+
+        class Writes:
+            def __repr__(self):
+                return "a\nb\u202ec\x1b[2J" + "x" * 5000
+
+        for bad in (Raises(), Writes()):
+            for field in ("cpu_seconds", "tokens", "cost"):
+                with self.subTest(field=field):
+                    error = self.refused(field, self.manager.report_usage, "a", **{field: bad})
+                    self.assertTrue(str(error).isprintable(), ascii(str(error)))
+                    self.assertLess(len(str(error)), 200)
+            error = self.refused("memory", self.manager.create_quota, "b", {"memory": bad})
+            self.assertTrue(str(error).isprintable(), ascii(str(error)))
+            error = self.refused("scope", self.manager.create_quota, "b", scope=bad)
+            self.assertTrue(str(error).isprintable(), ascii(str(error)))
+        error = self.refused("", self.manager.create_quota, "b", policy={"cpu": {Writes(): 1}})
+        self.assertTrue(str(error).isprintable(), ascii(str(error)))
+
+    def test_events_after_what_is_no_number_of_one(self):
+        for bad in (-1, 2**63, 10**30, 1.0, True, "1"):
+            with self.subTest(after=bad):
+                self.refused("after", self.manager.events, after=bad)
+                self.refused("after", mete.ResourceManager().events, after=bad)
+        self.assertEqual(self.manager.events(after=2**63 - 1).take(), [])
+        self.assertTrue(self.manager.events(after=0).take())
+
+    def test_a_float_is_said_to_be_what_is_wrong(self):
+        error = self.refused("memory", self.manager.create_quota, "b", {"memory": 1.5})
+        self.assertIn("float", str(error))
+        error = self.refused("cpu", self.manager.create_quota, "b", {"cpu": math.nan})
+        self.assertNotIn("float cannot", str(error))
+
     def test_a_sum_that_would_pass_63_bits(self):
         self.manager.report_usage("a", tokens=2**63 - 10)
         self.refused("tokens", self.manager.report_usage, "a", tokens=10)
@@ -130,6 +198,8 @@ class BadInput(unittest.TestCase):
         for bad in (5, None, b"a", "\ud800"):
             with self.subTest(report=bad):
                 self.refused("agent_id", self.manager.report_usage, bad, tokens=1)
+                for scope in ("agent", "session", "tenant"):
+                    self.refused("agent_id", self.manager.create_quota, bad, scope=scope)
 
     def test_bad_scopes(self):
         for bad in ("", "Agent", "team", 1, None, "agent\0", "\ud800"):
