@@ -244,10 +244,14 @@ std::optional<QuotaScope> ScopeOf(PyObject* scope) {
   return std::nullopt;
 }
 
+std::string_view IdOf(QuotaScope scope, nb::handle id) {
+  return TextOf((std::string(NameOf(scope)) + " id").c_str(), id);
+}
+
 Target TargetOf(nb::handle scope, nb::handle id) {
   const std::optional<QuotaScope> found = ScopeOf(scope.ptr());
   if (!found) throw nb::python_error();
-  return Target(*found, TextOf("agent_id", id));
+  return Target(*found, IdOf(*found, id));
 }
 
 void Throw(const Error& error) {

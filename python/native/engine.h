@@ -58,8 +58,9 @@ class Engine {
 
   const ManagerConfig& config() const { return config_; }
 
-  // `perform` (or None) is called with each intent, and returns None or why it failed, and `wake` without arguments, both on the
-  // manager's thread. Without `perform` whoever is woken takes the intents.
+  // `perform` (or None) is called with each intent, and returns None or why it failed, and `wake`
+  // without arguments, both on the manager's thread. Without `perform` whoever is woken takes the
+  // intents.
   void Start(nb::object perform, nb::object wake);
   // REQUIRES: not on the manager's thread.
   void Stop();
@@ -85,6 +86,8 @@ class Engine {
 std::string_view TextOf(const char* argument, nb::handle object);
 // Null with the Python error set.
 std::optional<QuotaScope> ScopeOf(PyObject* scope);
+// Named in an error as the core names it: "session id".
+std::string_view IdOf(QuotaScope scope, nb::handle id);
 Target TargetOf(nb::handle scope, nb::handle id);
 
 // The value, or the ResourceError thrown.

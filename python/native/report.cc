@@ -90,7 +90,7 @@ bool ReadCall(Call& call, PyObject* const* arguments, Py_ssize_t count, PyObject
     return true;
   }
   try {
-    call.target.id = TextOf("agent_id", id);
+    call.target.id = IdOf(call.target.scope, id);
     return true;
   } catch (nb::python_error& error) {
     error.restore();

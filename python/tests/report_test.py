@@ -197,9 +197,9 @@ class BadInput(unittest.TestCase):
         self.assertEqual(self.manager.create_quota("wörk-é-子").target_id, "wörk-é-子")
         for bad in (5, None, b"a", "\ud800"):
             with self.subTest(report=bad):
-                self.refused("agent_id", self.manager.report_usage, bad, tokens=1)
                 for scope in ("agent", "session", "tenant"):
-                    self.refused("agent_id", self.manager.create_quota, bad, scope=scope)
+                    self.refused(f"{scope} id: ", self.manager.report_usage, bad, scope=scope)
+                    self.refused(f"{scope} id: ", self.manager.create_quota, bad, scope=scope)
 
     def test_bad_scopes(self):
         for bad in ("", "Agent", "team", 1, None, "agent\0", "\ud800"):
