@@ -226,7 +226,8 @@ class ResourceManager {
   Result<ResourceUsage> GetUsage(Target target);
 
   // All or nothing over the named resources and the whole path. E2072 names the account and the
-  // limit that refused, or what suspends the target; E2077 the time to retry.
+  // limit that refused, or what suspends or ends the target, for which nothing at all can be
+  // reserved; E2077 the time to retry.
   Result<Reservation> Reserve(Target target, const Amounts& amounts,
                               const ReserveOptions& options = {});
   // As Reservation's; a second settle of one hold answers as the first did.
@@ -234,7 +235,7 @@ class ResourceManager {
   Result<void> Release(HoldId hold);
   void Abandon(HoldId hold) noexcept;  // its owner has died
 
-  // By an operator. A resume answers E2072 and names what else suspends the target; `override`
+  // By an operator. A resume answers E2072 and names what else holds the target back; `override`
   // lifts those causes, for this target, until their next window or raise (rule 12).
   Result<void> Suspend(Target target);
   Result<void> Resume(Target target, bool override_causes = false);

@@ -53,12 +53,20 @@ std::string_view TitleOf(ErrorCode code) {
 
 void WriteAmount(JsonWriter& json, std::string_view name, const LimitInfo& info,
                  std::int64_t amount) {
-  if (amount == kUnlimited) {
-    json.Key(name).Null();
-  } else if (info.unit == Unit::kNano) {
+  if (info.unit == Unit::kNano) {
     json.FieldNano(name, amount);
   } else {
     json.Field(name, amount);
+  }
+}
+
+// A limit, or what it leaves: null where there is none. What is used may be as large, and is not.
+void WriteLimit(JsonWriter& json, std::string_view name, const LimitInfo& info,
+                std::int64_t amount) {
+  if (amount == kUnlimited) {
+    json.Key(name).Null();
+  } else {
+    WriteAmount(json, name, info, amount);
   }
 }
 
@@ -68,10 +76,10 @@ void WriteWindows(JsonWriter& json, std::string_view name, const std::vector<Lim
   for (const LimitUsage& usage : usages) {
     const LimitInfo& info = InfoOf(usage.kind);
     json.BeginObject().Field("limit", info.name);
-    WriteAmount(json, "amount", info, usage.limit.amount);
+    WriteLimit(json, "amount", info, usage.limit.amount);
     WriteAmount(json, "used", info, usage.used);
     WriteAmount(json, "held", info, usage.held);
-    WriteAmount(json, "remaining", info, usage.remaining());
+    WriteLimit(json, "remaining", info, usage.remaining());
     json.FieldBool("violated", usage.violated);
     if (usage.reset_at) {
       json.Field("reset_at", TimeText(*usage.reset_at, clock));

@@ -82,8 +82,10 @@ int ListCommand(const Flags& flags) {
   }
   if (flags.Has("json")) {
     Print("{\"quotas\":[" + text + "]}\n");
-  } else {
-    Print(quotas.empty() ? "no agents are running\n" : QuotaListText(quotas));
+  } else if (!quotas.empty()) {
+    Print(QuotaListText(quotas));
+  } else if (status == 0) {  // else there are some, and the errors say so
+    Print("no agents are running\n");
   }
   return status;
 }

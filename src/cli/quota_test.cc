@@ -118,6 +118,14 @@ TEST(QuotaList, NobodyIsNoError) {
   EXPECT_EQ(RunCli(kCommands, {"quota", "list", "--json"}).out, "{\"quotas\":[]}\n");
 }
 
+// One that refuses to answer is there all the same.
+TEST(QuotaList, ARefusalIsNotTakenForNobody) {
+  FakeAgent agent(Problem(403, "E2078", "no"));
+  Ran ran = RunCli(kCommands, {"quota", "list"});
+  EXPECT_EQ(ran.out, "");
+  ExpectOneErrorLine(ran, "mete: E2078: no\n");
+}
+
 TEST(Quota, AFolderOfSomebodyElseIsNotTrusted) {
   FakeAgent agent(kQuota);
   // As a folder in /tmp that another user made first: writable by others.

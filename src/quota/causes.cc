@@ -86,6 +86,11 @@ std::uint32_t Ledger::HeldBack(const Record& account) const {
   return flags;
 }
 
+std::string ToString(const Cause& cause) {
+  const std::string_view what = cause.limit ? InfoOf(*cause.limit).name : "operator";
+  return std::string(what) + " of " + cause.account.ToString();
+}
+
 std::vector<Cause> Ledger::CausesOf(Record& account) const {
   std::vector<Cause> causes;
   Record* at = &account;
@@ -238,15 +243,17 @@ Result<void> ResourceManager::Resume(Target target, bool override_causes) {
   }
   ledger_->Finish(step);
   std::string left;
+  bool to_end = false;
   for (const Cause& cause : ledger_->CausesOf(account)) {
-    if (cause.action != QuotaAction::kSuspend) continue;
-    left += (left.empty() ? "" : ", ") +
-            std::string(cause.limit ? InfoOf(*cause.limit).name : "operator") + " of " +
-            cause.account.ToString();
+    if (cause.action == QuotaAction::kThrottle) continue;
+    to_end = to_end || cause.action == QuotaAction::kTerminate;
+    left += (left.empty() ? "" : ", ") + ToString(cause);
   }
   if (left.empty()) return {};
   return Fail(ErrorCode::kLimitExceeded,
-              "still suspended; raise or reset the limit, or override: " + left);
+              (to_end ? "still to be terminated; raise or reset the limit, or start it anew: "
+                      : "still suspended; raise or reset the limit, or override: ") +
+                  left);
 }
 
 Result<bool> ResourceManager::IsThrottled(Target target) {

@@ -151,7 +151,7 @@ TEST(Causes, Rule12AnOperatorsEndLastsUntilTheTargetStartsAnew) {
            {"1s", "attach", "ok"},
            {"1s", "terminate", "ok", "terminated", "end: operator"},
            {"1s", "terminate", "ok", "", "end: operator"},
-           {"2s", "resume", "ok", "", "end: operator"},
+           {"2s", "resume", "E2072 still to be terminated", "", "end: operator"},
            {"2s", "reserve tokens=1", "E2072 operator of agent a", "", "end: operator"},
            {"2s", "report tokens=1", "ok", "", "end: operator"},
            {"3s", "detach", "ok", "", "end: operator"},

@@ -47,11 +47,14 @@ std::optional<Error> Ledger::RefusalOf(const Step& step, Record& account, const 
 }
 
 Result<void> Ledger::CheckRoom(const Step& step, const Amounts& amounts) const {
-  for (const Cause& cause : CausesOf(step.leaf())) {
-    if (cause.limit || cause.action == QuotaAction::kThrottle) continue;
-    return Fail(ErrorCode::kLimitExceeded, "operator of " + cause.account.ToString() + ": " +
-                                               std::string(NameOf(cause.action)) +
-                                               " is in force; resume it first");
+  // Whoever is to stand still or to end starts nothing new, of whatever resource.
+  if ((HeldBack(step.leaf()) & (Record::kSuspend | Record::kTerminate)) != 0) {
+    for (const Cause& cause : CausesOf(step.leaf())) {
+      if (cause.action == QuotaAction::kThrottle) continue;
+      return Fail(ErrorCode::kLimitExceeded,
+                  ToString(cause) + ": " + std::string(NameOf(cause.action)) +
+                      " is in force; nothing can be reserved until that ends");
+    }
   }
   std::optional<Error> refused;
   ForEachResource(amounts.named(), [&](Resource resource) {

@@ -285,6 +285,23 @@ TEST(Holds, Rule04HugeHoldsCanBeMadeAndReleasedForever) {
   EXPECT_EQ(world.Usage("a"), ResourceUsage());
 }
 
+TEST(Holds, Rule12WhoIsToStandStillOrToEndReservesNothingOfAnyResource) {
+  for (const QuotaAction action : {kSuspend, kTerminate}) {
+    const bool ends = action == kTerminate;
+    const char* causes = ends ? "end: tokens_per_hour" : "tokens_per_hour";
+    Play(With(kHard, action), "tokens_per_hour=0",
+         {
+             {"0s", "reserve requests=1", "hold 1"},
+             {"0s", "report tokens=1", "tokens_per_hour 1/0 pending",
+              ends ? "violation tokens_per_hour; terminated tokens_per_hour"
+                   : "violation tokens_per_hour; suspended tokens_per_hour",
+              causes},
+             {"1s", "reserve requests=1", "E2072 tokens_per_hour of agent a", "", causes},
+             {"1s", "reserve cpu=1", "E2072 tokens_per_hour of agent a", "", causes},
+         });
+  }
+}
+
 TEST(Holds, Rule14TheOwnerIsTheHandleAndItsEndIsTheEndOfTheHold) {
   World world;
   ASSERT_TRUE(world->CreateQuota("a", LimitsOf("tokens_per_hour=100 cost_per_day=10")));

@@ -51,6 +51,8 @@ inline constexpr std::uint32_t kCauseFlags =
 // E2071: a negative amount.
 Result<void> CheckSigns(const Amounts& amounts);
 
+std::string ToString(const Cause& cause);  // "tokens_per_hour of session s"
+
 // From the causes (Record::kThrottle, ..) before and after what the receipt is about.
 void SetState(Receipt& receipt, std::uint32_t before, std::uint32_t now);
 

@@ -142,7 +142,7 @@ TEST(PolicySteps, Rule10AnEndIsACauseLikeTheOthers) {
            {"4s", "set tokens_per_hour=0", "ok",
             "updated tokens_per_hour 0; violation tokens_per_hour; terminated tokens_per_hour",
             "end: tokens_per_hour"},
-           {"5s", "resume", "ok", "", "end: tokens_per_hour"},
+           {"5s", "resume", "E2072 still to be terminated", "", "end: tokens_per_hour"},
            {"1h", "advance", "ok", "window_rolled tokens_per_hour 1 x1"},
            {"1h", "report tokens=1", "tokens_per_hour 1/0 pending", violated,
             "end: tokens_per_hour"},

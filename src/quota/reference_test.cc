@@ -301,8 +301,9 @@ Answer Model::Reserve(Account& account, const Amount& amounts, HoldId id,
     if (amount < 0) return answer.refusal = "E2071", answer;
   }
   Begin(account);
-  for (Account* at : Path(account)) {
-    if (at->operator_suspend || at->operator_terminate) return answer.refusal = "E2072", answer;
+  const std::set<QuotaAction> state = StateOf(account);
+  if (state.contains(QuotaAction::kSuspend) || state.contains(QuotaAction::kTerminate)) {
+    return answer.refusal = "E2072", answer;
   }
   for (const auto& [r, amount] : amounts) {
     for (Account* at : Path(account)) {
@@ -582,7 +583,10 @@ std::string Model::Resume(Account& account, bool override_causes) {
     Lift(account, QuotaAction::kThrottle);
   }
   if (account.operator_suspend) EndOperator(account, QuotaAction::kSuspend);
-  return StateOf(account).contains(QuotaAction::kSuspend) ? "E2072" : "";
+  const std::set<QuotaAction> state = StateOf(account);
+  const bool held =
+      state.contains(QuotaAction::kSuspend) || state.contains(QuotaAction::kTerminate);
+  return held ? "E2072" : "";
 }
 
 void Model::ClearThrottle(Account& account) {
