@@ -52,14 +52,16 @@ function(mete_library name)
   target_link_libraries(${target} PRIVATE ${ARG_PRIVATE} $<BUILD_INTERFACE:mete_options>)
 endfunction()
 
-# mete_test(NAME SOURCES ... [USES ...] [ALONE] [THREADS] [TIMEOUT seconds] [DEFINES ...])
+# mete_test(NAME SOURCES ... [USES ...] [ALONE] [THREADS] [TIMEOUT seconds] [ENVIRONMENT A=b]
+#           [DEFINES ...])
 #   A test program of GoogleTest cases. ALONE: nothing else runs beside it (it times or enforces).
 #   THREADS: it has some; TSan builds no others.
 function(mete_test name)
   if(NOT METE_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "ALONE;THREADS" "TIMEOUT" "SOURCES;USES;PRIVATE;DEFINES" ${ARGN})
+  cmake_parse_arguments(ARG "ALONE;THREADS" "TIMEOUT;ENVIRONMENT"
+                        "SOURCES;USES;PRIVATE;DEFINES" ${ARGN})
   if(METE_SANITIZE STREQUAL "thread" AND NOT ARG_THREADS)
     return()
   endif()
@@ -78,6 +80,9 @@ function(mete_test name)
   set(properties TIMEOUT ${ARG_TIMEOUT})
   if(ARG_ALONE)
     list(APPEND properties RUN_SERIAL TRUE)
+  endif()
+  if(ARG_ENVIRONMENT)
+    list(APPEND properties ENVIRONMENT ${ARG_ENVIRONMENT})
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
 endfunction()
