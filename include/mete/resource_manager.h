@@ -56,7 +56,7 @@ struct ManagerConfig {
   Duration window = std::chrono::hours(1);  // the main one; >= 1 s
   // Between two records of usage (EventKind::kUsage) of the targets that changed; 0: none.
   Duration usage_report_interval = std::chrono::seconds(60);
-  std::size_t events_kept = 8192;  // for readers that fall behind
+  std::size_t events_kept = 4096;  // for readers that fall behind
 };
 
 struct QuotaOptions {

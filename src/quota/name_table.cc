@@ -17,10 +17,25 @@ std::uint64_t Mix(std::uint64_t a, std::uint64_t b) noexcept {
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
 
-std::uint64_t Read(const char* from, std::size_t bytes) noexcept {
-  std::uint64_t word = 0;
-  std::memcpy(&word, from, bytes);
+template <class Word>
+std::uint64_t Read(const char* from) noexcept {
+  Word word = 0;
+  std::memcpy(&word, from, sizeof word);
   return word;
+}
+
+// Its last bytes, up to eight: all of them, some twice where there are fewer. Reads of a fixed size
+// that overlap are several times as fast as one of just as many bytes.
+std::uint64_t Tail(std::string_view id) noexcept {
+  const char* const begin = id.data();
+  const char* const end = begin + id.size();
+  if (id.size() >= 8) return Read<std::uint64_t>(end - 8);
+  if (id.size() >= 4) {
+    return Read<std::uint32_t>(begin) | Read<std::uint32_t>(end - 4) << 32;
+  }
+  std::uint64_t bytes = 0;
+  for (const char byte : id) bytes = bytes << 8 | static_cast<unsigned char>(byte);
+  return bytes;
 }
 
 }  // namespace
@@ -31,11 +46,11 @@ std::uint64_t Read(const char* from, std::size_t bytes) noexcept {
 std::uint64_t HashOf(QuotaScope scope, std::string_view id) noexcept {
   constexpr std::uint64_t kPi = 0x243f6a8885a308d3;
   constexpr std::uint64_t kE = 0xb7e151628aed2a6b;
-  std::uint64_t hash = kPi ^ (static_cast<std::uint64_t>(scope) << 56) ^ id.size();
-  const char* at = id.empty() ? "" : id.data();  // not null, which memcpy may not be given
-  std::size_t left = id.size();
-  for (; left > 8; left -= 8, at += 8) hash = Mix(hash ^ Read(at, 8), kE);
-  return Mix(hash ^ Read(at, left), kE);
+  std::uint64_t hash = kPi ^ (static_cast<std::uint64_t>(scope) << 56);
+  for (std::size_t at = 0; at + 8 < id.size(); at += 8) {
+    hash = Mix(hash ^ Read<std::uint64_t>(id.data() + at), kE);
+  }
+  return Mix(hash ^ Tail(id), kE + 2 * id.size());  // another odd factor for every length
 }
 
 NameTable::Slots::Slots(std::size_t count)
