@@ -61,7 +61,8 @@ class ResourceManager(Operations):
 
     def initialize(self) -> None:
         """Starts the thread that ends windows in time and calls the lifecycle manager."""
-        self.native_start(performer(self._lifecycle, self._mark), _logging(self.native_events(None)))
+        self.native_start(performer(self._lifecycle, self._mark),
+                          _logging(self.native_events(None)))
         stop_at_exit(self)
 
     def cleanup(self) -> None:
