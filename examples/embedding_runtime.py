@@ -35,16 +35,27 @@ class Runtime:
     async def _run(self, agent_id, work):
         try:
             for tokens in work:
-                await self.may_run[agent_id].wait()
                 # Ask before, say after: what was reserved cannot be taken by another.
-                async with self.quotas.reserve(agent_id, requests=1) as call:
-                    await asyncio.sleep(0.01)  # the language model answers
-                    await call.settle(requests=1)
+                await self.call(agent_id)
                 await self.quotas.report_usage(agent_id, cpu_seconds=0.01, memory_mb=64,
                                                tokens=tokens)
         finally:
             # What it held goes back to the session; what it used stays counted there.
             await self.quotas.cleanup_quota(agent_id)
+
+    async def call(self, agent_id):
+        """Asks the language model, when nothing suspends the agent."""
+        while True:
+            try:
+                await self.may_run[agent_id].wait()
+                async with self.quotas.reserve(agent_id, requests=1) as call:
+                    await asyncio.sleep(0.01)  # it answers
+                    await call.settle(requests=1)
+                    return
+            except mete.ResourceError as refused:
+                if refused.code != "E2072":
+                    raise
+                await asyncio.sleep(0.001)  # mete is about to call suspend
 
     # What mete calls.
 
