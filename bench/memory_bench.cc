@@ -36,35 +36,9 @@
 #include <vector>
 
 #include "bursts.h"
+#include "malloc_counter.h"
 #include "mete/host_budget_manager.h"
 #include "mete/tracked_allocation.h"
-
-namespace {
-constinit thread_local std::int64_t t_mallocs = 0;
-}
-
-// Counts what this program's threads ask of malloc; operator new ends here too.
-extern "C" {
-void* __libc_malloc(std::size_t size);                           // NOLINT
-void* __libc_calloc(std::size_t count, std::size_t size);        // NOLINT
-void* __libc_realloc(void* block, std::size_t size);             // NOLINT
-void* __libc_memalign(std::size_t alignment, std::size_t size);  // NOLINT
-
-void* malloc(std::size_t size) noexcept { return ++t_mallocs, __libc_malloc(size); }
-void* calloc(std::size_t count, std::size_t size) noexcept {
-  return ++t_mallocs, __libc_calloc(count, size);
-}
-void* realloc(void* block, std::size_t size) noexcept {
-  return ++t_mallocs, __libc_realloc(block, size);
-}
-void* memalign(std::size_t alignment, std::size_t size) noexcept {
-  return ++t_mallocs, __libc_memalign(alignment, size);
-}
-int posix_memalign(void** block, std::size_t alignment, std::size_t size) noexcept {
-  *block = (++t_mallocs, __libc_memalign(alignment, size));
-  return *block != nullptr ? 0 : ENOMEM;
-}
-}
 
 namespace mete::bench {
 namespace {

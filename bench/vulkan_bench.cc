@@ -22,6 +22,7 @@
 
 #include "../examples/headless_vulkan.h"
 
+#include "malloc_counter.h"
 #include "mete/budget_bridge.h"
 #include "mete/device_budget_manager.h"
 #include "mete/device_buffers.h"
@@ -30,33 +31,6 @@
 #include "terrain_shader.h"
 #include "vulkan/test_stand.h"
 #include "vulkan/vma.h"
-
-namespace {
-constinit thread_local std::int64_t t_mallocs = 0;
-}
-
-// Counts what this program's threads ask of malloc; operator new ends here too.
-extern "C" {
-void* __libc_malloc(std::size_t size);                           // NOLINT
-void* __libc_calloc(std::size_t count, std::size_t size);        // NOLINT
-void* __libc_realloc(void* block, std::size_t size);             // NOLINT
-void* __libc_memalign(std::size_t alignment, std::size_t size);  // NOLINT
-
-void* malloc(std::size_t size) noexcept { return ++t_mallocs, __libc_malloc(size); }
-void* calloc(std::size_t count, std::size_t size) noexcept {
-  return ++t_mallocs, __libc_calloc(count, size);
-}
-void* realloc(void* block, std::size_t size) noexcept {
-  return ++t_mallocs, __libc_realloc(block, size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
-  return ++t_mallocs, __libc_memalign(alignment, size);
-}
-int posix_memalign(void** block, std::size_t alignment, std::size_t size) noexcept {
-  *block = (++t_mallocs, __libc_memalign(alignment, size));
-  return *block != nullptr ? 0 : ENOMEM;
-}
-}
 
 namespace mete {
 namespace {

@@ -211,7 +211,7 @@ class Ends(unittest.TestCase):
             self.assertTrue(left.wait(60))
             wait_until(lambda: gone() is None, "its end")
 
-    @unittest.skipIf(SANITIZED, "sanitizers do not survive a fork with threads")
+    @unittest.skipIf(SANITIZED, "the sanitizers here cannot follow a fork beside threads")
     def test_a_forked_child_is_told_to_make_its_own(self):
         manager = mete.sync.ResourceManager()
         manager.initialize()

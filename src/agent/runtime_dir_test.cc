@@ -64,7 +64,7 @@ TEST_F(RuntimeDirTest, OfSomebodyElseIsNotTrusted) {
   ASSERT_TRUE(MakeRuntimeDir());
   EXPECT_TRUE(CheckRuntimeDir(RuntimeDir()));
   // Made before this user came, where everybody may make folders.
-  if (geteuid() != 0) GTEST_SKIP() << "only root can give a folder away";
+  if (geteuid() != 0) GTEST_SKIP() << "this user is not root, and only root can give a folder away";
   ASSERT_EQ(chown(RuntimeDir().c_str(), 12345, 12345), 0);
   const Result<void> refused = CheckRuntimeDir(RuntimeDir());
   ASSERT_FALSE(refused);

@@ -76,6 +76,8 @@ Result<void> CheckParent(Target target, const std::optional<TargetName>& parent)
                   ", given " + Given(*parent));
 }
 
+}  // namespace
+
 Result<void> CheckLimits(const ResourceLimits& limits) {
   for (const LimitInfo& info : AllLimits()) {
     const std::optional<Limit>& limit = limits[info.kind];
@@ -86,8 +88,6 @@ Result<void> CheckLimits(const ResourceLimits& limits) {
   }
   return {};
 }
-
-}  // namespace
 
 std::string TargetName::ToString() const { return std::string(NameOf(scope)) + " " + id; }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -128,6 +129,9 @@ TEST(EventLog, FollowingMayBeginAtAnySequence) {
   EventReader all = world->EventsAfter(0);
   EventReader last = world->EventsAfter(4);
   EventReader none = world->EventsAfter(5);
+  EventReader never = world->EventsAfter(std::numeric_limits<std::uint64_t>::max());
+  EXPECT_EQ(never.Take().events.size(), 0u);
+  EXPECT_EQ(never.Take().missed, 0u);
   const EventReader::Batch batch = all.Take();
   EXPECT_EQ(batch.missed, 2u);
   EXPECT_EQ(TextOf(batch.events), "c: created; d: created; e: created");

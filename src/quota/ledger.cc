@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 #include "base/quote.h"
 #include "quota/window.h"
@@ -123,7 +124,8 @@ const Clock& ResourceManager::clock() const noexcept { return ledger_->clock; }
 EventReader ResourceManager::Events() { return {ledger_->events, ledger_->events->last() + 1}; }
 
 EventReader ResourceManager::EventsAfter(std::uint64_t sequence) {
-  return {ledger_->events, sequence + 1};
+  constexpr auto kLast = std::numeric_limits<std::uint64_t>::max();
+  return {ledger_->events, sequence == kLast ? kLast : sequence + 1};
 }
 
 }  // namespace mete

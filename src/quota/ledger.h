@@ -48,8 +48,9 @@ constexpr std::uint64_t DeadlineId(RecordIndex index, std::uint16_t generation) 
 inline constexpr std::uint32_t kCauseFlags =
     Record::kThrottle | Record::kSuspend | Record::kTerminate;
 
-// E2071: a negative amount.
+// E2071: a negative amount, or limit.
 Result<void> CheckSigns(const Amounts& amounts);
+Result<void> CheckLimits(const ResourceLimits& limits);
 
 std::string ToString(const Cause& cause);  // "tokens_per_hour of session s"
 

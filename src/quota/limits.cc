@@ -11,6 +11,27 @@ namespace {
 
 constexpr std::uint8_t kAllArmed = 0xff;
 
+// What a window looks at begins anew; levels have none, but their peaks are of the main one.
+void StartMainWindow(Record& account, Time start) {
+  account.main_start = start;
+  account.cpu_base = account.total[kCpuCounter];
+  account.tokens_base = account.total[kTokenCounter];
+  account.peak_before = std::max(account.peak_before, account.peak);
+  account.peak = account.total[kMemoryCounter];
+  Extra* const extra = account.extra.get();
+  if (extra == nullptr) return;
+  extra->requests_base = extra->requests;
+  extra->cost_main_base = extra->cost;
+  extra->gpu_peak_before = std::max(extra->gpu_peak_before, extra->gpu_peak);
+  extra->gpu_peak = extra->gpu_memory;
+}
+
+void StartDay(Record& account, Time start) {
+  account.day_start = start;
+  account.tokens_day_base = account.total[kTokenCounter];
+  if (Extra* const extra = account.extra.get()) extra->cost_base = extra->cost;
+}
+
 void ForgetPolicy(Line& line) { line.warned = line.acted = line.lifted = false; }
 
 // Every edge that lies above what is used can be crossed again.
@@ -63,17 +84,8 @@ void Ledger::SetLimit(Step& step, Record& account, LimitKind kind, const Limit& 
 
 void Ledger::Reset(Step& step, Record& account) {
   Emit({.kind = EventKind::kReset}, step, account, account, nullptr);
-  account.main_start = account.day_start = step.now;
-  account.cpu_base = account.total[kCpuCounter];
-  account.tokens_base = account.tokens_day_base = account.total[kTokenCounter];
-  account.peak_before = std::max(account.peak_before, account.peak);
-  account.peak = account.total[kMemoryCounter];
-  if (Extra* extra = account.extra.get()) {
-    extra->requests_base = extra->requests;
-    extra->cost_base = extra->cost_main_base = extra->cost;
-    extra->gpu_peak_before = std::max(extra->gpu_peak_before, extra->gpu_peak);
-    extra->gpu_peak = extra->gpu_memory;
-  }
+  StartMainWindow(account, step.now);
+  StartDay(account, step.now);
   if (Rare* const rare = RateIn(account)) {
     rare->rate->Reset(step.now);
     rare->rate_used = 0;
@@ -104,25 +116,8 @@ void Ledger::EndWindows(Step& step, Record& account) {
   for (const LimitInfo& info : AllLimits()) {
     ended[IndexOf(info.kind)] = UsedOf(account, info.kind);
   }
-  Extra* const extra = account.extra.get();
-  if (mains > 0) {
-    account.main_start = main.start();
-    account.cpu_base = account.total[kCpuCounter];
-    account.tokens_base = account.total[kTokenCounter];
-    account.peak_before = std::max(account.peak_before, account.peak);
-    account.peak = account.total[kMemoryCounter];
-    if (extra != nullptr) {
-      extra->requests_base = extra->requests;
-      extra->cost_main_base = extra->cost;
-      extra->gpu_peak_before = std::max(extra->gpu_peak_before, extra->gpu_peak);
-      extra->gpu_peak = extra->gpu_memory;
-    }
-  }
-  if (days > 0) {
-    account.day_start = day.start();
-    account.tokens_day_base = account.total[kTokenCounter];
-    if (extra != nullptr) extra->cost_base = extra->cost;
-  }
+  if (mains > 0) StartMainWindow(account, main.start());
+  if (days > 0) StartDay(account, day.start());
   ForEachLine(account, [&](Line& line) {
     const std::int64_t windows = IsInMainWindow(line.kind) ? mains : IsInDay(line.kind) ? days : 0;
     if (windows == 0) return;
@@ -141,14 +136,7 @@ Result<ResourceQuota> ResourceManager::UpdateQuota(Target target, const Resource
   const auto failed = [](const Error& why) {
     return Fail(ErrorCode::kUpdateFailed, why.ToString());
   };
-  for (const LimitInfo& info : AllLimits()) {
-    const std::optional<Limit>& limit = limits[info.kind];
-    if (!limit || limit->amount >= 0) continue;
-    return failed({ErrorCode::kInvalidArgument,
-                   std::string(info.name) + ": a negative limit; allowed: 0 and more, given " +
-                       std::to_string(limit->amount),
-                   Duration(0)});
-  }
+  if (auto good = CheckLimits(limits); !good) return failed(good.error());
   Ledger::Step step;
   if (!ledger_->Enter(step, target)) return failed(ledger_->NotFound(target));
   ledger_->Begin(step);

@@ -17,6 +17,7 @@ Duration UntilNextRequest(const Record& account, Time now) {
 constexpr std::array<Resource, kCounterCount> kResourceOf = {Resource::kCpu, Resource::kMemory,
                                                              Resource::kTokens};
 constexpr ResourceSet kQuietResources = {Resource::kCpu, Resource::kMemory, Resource::kTokens};
+
 // The limit behind a ceiling, without looking for its line.
 std::int64_t LimitOf(const Record& account, Counter counter) {
   std::int64_t base = 0;

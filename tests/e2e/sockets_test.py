@@ -68,10 +68,11 @@ os.wait()
         self.assertLess(agent.report["memory_peak_bytes"], 1 << 30)
         self.assertEqual(agent.report["violations"], [])
 
-    def test_are_answered_before_they_are_acted_upon(self):
+    def test_are_answered_and_acted_upon(self):
         agent = self.start(["--tokens-per-hour", "10", "--on-tokens", "suspend:hard"], "sleep 1000")
         agent.up()
-        # From outside the group, so that the answer can be read although the agent is frozen.
+        # From outside the group, so that the answer can be read although the agent is frozen. Which
+        # comes first is seen in the unit tests of the API.
         status, receipt = call(agent.agent_socket, "POST", "/v1/self/usage", {"tokens": 11})
         self.assertEqual(status, 200)
         self.assertTrue(receipt["suspended"] and receipt["action_pending"])
