@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 namespace mete {
 
@@ -33,6 +34,10 @@ class Clock {
   // Cheaper, never ahead of Now(), and behind it by at most kCoarseLag.
   virtual Time Coarse() const { return Now(); }
   virtual WallTime WallNow() const = 0;
+  // Names the span in which Now() counts on: another one after a reboot.
+  virtual std::string BootId() const { return {}; }
+  // Whether the wall clock is known to be right (adjtimex(2)): only then may it bridge a reboot.
+  virtual bool IsWallSynchronised() const { return true; }
 };
 
 // The machine's clocks. Cost: one vDSO call, about 20 ns, and about 5 ns for Coarse(). After the
@@ -42,6 +47,8 @@ class SystemClock final : public Clock {
   Time Now() const override;
   Time Coarse() const override;
   WallTime WallNow() const override;
+  std::string BootId() const override;  // /proc/sys/kernel/random/boot_id
+  bool IsWallSynchronised() const override;
 
   // One that lives as long as the process.
   static const SystemClock& Instance();
@@ -53,12 +60,19 @@ class VirtualClock final : public Clock {
   explicit VirtualClock(Time now = Time{}, WallTime wall = WallTime{}) : now_(now), wall_(wall) {}
   Time Now() const override { return now_; }
   WallTime WallNow() const override { return wall_; }
+  std::string BootId() const override { return std::to_string(boot_); }
+  bool IsWallSynchronised() const override { return is_synchronised_; }
   void Advance(Duration by) { now_ += by, wall_ += by; }
   void JumpWall(Duration by) { wall_ += by; }
+  void SetSynchronised(bool is_it) { is_synchronised_ = is_it; }
+  // Off for so long; then the boot-time clock counts from zero again.
+  void Reboot(Duration off) { now_ = Time{}, wall_ += off, ++boot_; }
 
  private:
   Time now_;
   WallTime wall_;
+  int boot_ = 1;
+  bool is_synchronised_ = true;
 };
 
 }  // namespace mete

@@ -32,7 +32,9 @@ enum class EventKind : std::uint8_t {
   kWindowRolled,      // `amount` was used in the window that ended
   kSettledAboveHold,  // `amount` more was used than had been reserved
   kRemoved,
-  kUsage,  // the regular record of a target whose usage changed
+  kUsage,             // the regular record of a target whose usage changed; not kept by a store
+  kStoreUnavailable,  // of no target: the store cannot be written, and why; usage goes on counting
+  kStoreRecovered,    // everything is on disk again
 };
 std::string_view NameOf(EventKind kind) noexcept;  // "window_rolled"
 

@@ -43,9 +43,20 @@
 namespace mete {
 
 class Ledger;  // src/quota/ledger.h
+class Store;   // mete/store.h
 
 // cpu "2", memory "2Gi", tokens_per_hour "100000".
 ResourceLimits DefaultLimits();
+
+// With a store: when a report, and whatever else changes something, is answered. A report that has
+// to wait for the disk does so outside of all locks.
+enum class Durability : std::uint8_t {
+  kSync,     // on disk; nothing that was answered is lost in a crash
+  kBounded,  // recorded in memory, which is never more than 100 ms ahead of the disk
+  kNone,     // recorded in memory; written when the manager ends
+};
+std::string_view NameOf(Durability durability) noexcept;  // "bounded"
+std::optional<Durability> FindDurability(std::string_view name) noexcept;
 
 struct ManagerConfig {
   ResourceLimits default_limits = DefaultLimits();  // of agents; see rule 2
@@ -56,7 +67,11 @@ struct ManagerConfig {
   Duration window = std::chrono::hours(1);  // the main one; >= 1 s
   // Between two records of usage (EventKind::kUsage) of the targets that changed; 0: none.
   Duration usage_report_interval = std::chrono::seconds(60);
-  std::size_t events_kept = 4096;  // for readers that fall behind
+  std::size_t events_kept = 4096;                // for readers that fall behind
+  Durability durability = Durability::kBounded;  // with a store
+  // How long something waits for a disk that does not answer: then a report in kSync is E2079, in
+  // kBounded it is answered as not durable. > 0
+  Duration store_timeout = std::chrono::seconds(5);
 };
 
 struct QuotaOptions {
@@ -118,6 +133,8 @@ struct Receipt {
   bool throttled = false;
   bool terminated = false;
   bool action_pending = false;  // this report made a policy ask for something new
+  bool replayed = false;        // its key was used before: nothing was counted again
+  bool durable = true;          // with a store: false while that cannot be written
   Duration retry_after{0};      // requests: until the next one fits; 0 if it does, or never will
   Duration elapsed{0};          // of the target's main window
   // Of the recorded resources: what the target has used in its main window (of levels, what it
@@ -141,8 +158,29 @@ struct Settlement {
 
 using HoldId = std::uint64_t;
 
+// An idempotency key counts for 24 hours, also over a restart, but at most kKeysKept of them: 1 to
+// 255 bytes; one account's are its own. With another content it is E2071 (rule 17).
+inline constexpr std::size_t kKeysKept = 100'000;
+
+struct ReportOptions {
+  Source source = Source::kReported;
+  std::string_view key{};  // empty: none
+};
+
 struct ReserveOptions {
   std::optional<Duration> ttl;  // the last resort: then the hold ends as if its owner had died
+  std::string_view key{};       // the second time answers with the same hold, if that is still open
+};
+
+// How the store is doing.
+struct StoreStatus {
+  bool has_store = false;
+  bool available = true;         // false from the first write that failed
+  WallTime unavailable_since{};  // while it is not
+  std::string error{};           // the last one
+  Duration oldest_unwritten{0};  // how long ago what is not on disk yet was recorded
+  std::uint64_t batches = 0;     // written since the manager was made
+  Duration last_write{0}, slowest_write{0};
 };
 
 // The owner of a hold, in this process. Ends it when destroyed: released, but for `cost`, which may
@@ -197,7 +235,10 @@ class ResourceManager {
   // E2071 names the key of the configuration. `clock` outlives the manager.
   static Result<std::unique_ptr<ResourceManager>> Create(ManagerConfig config = {});
   static Result<std::unique_ptr<ResourceManager>> Create(ManagerConfig config, const Clock& clock);
-  ~ResourceManager();  // REQUIRES: no Reservation is left
+  // Goes on with what the store has; E2079: what is there cannot be read. Has a thread that writes.
+  static Result<std::unique_ptr<ResourceManager>> Create(ManagerConfig config, const Clock& clock,
+                                                         std::unique_ptr<Store> store);
+  ~ResourceManager();  // writes what is left to write. REQUIRES: no Reservation is left
 
   // An id is 1 to kMaxIdBytes bytes of UTF-8 without '/', and without control characters of any
   // kind. E2076: exists already (unless exist_ok). E2071: also a parent that does not exist, or
@@ -221,6 +262,9 @@ class ResourceManager {
                               Source source = Source::kReported);
   Result<Receipt> ReportUsage(QuotaHandle handle, const Amounts& amounts,
                               Source source = Source::kReported);
+  // With a key: counts once. E2079 (kSync): recorded, but it is not known whether it is on disk;
+  // the same again with its key is safe, without one it counts twice.
+  Result<Receipt> ReportUsage(Target target, const Amounts& amounts, const ReportOptions& options);
   Result<QuotaHandle> Resolve(Target target);
   // Since the account was created; a reset leaves it.
   Result<ResourceUsage> GetUsage(Target target);
@@ -260,7 +304,12 @@ class ResourceManager {
   std::optional<Time> NextDeadline() const;
   void Advance();
 
-  // From the next event on, or from the one after `sequence`, as far as it is kept.
+  // Waits until everything up to now is on disk; E2079: it cannot be. Nothing without a store.
+  Result<void> Flush();
+  StoreStatus store_status() const;
+
+  // From the next event on, or from the one after `sequence`, as far as it is kept. With a store,
+  // an event is given out once it is on disk, so that no reader sees one that a crash takes back.
   EventReader Events();
   EventReader EventsAfter(std::uint64_t sequence);
 

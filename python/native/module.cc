@@ -358,7 +358,7 @@ void BindValues(nb::module_& module) {
   module.def("wait_for_ends", &Engine::WaitForEnds);
   module.def("event_kinds", [] {
     std::vector<std::string> names;
-    for (int kind = 0; kind <= static_cast<int>(EventKind::kUsage); ++kind) {
+    for (int kind = 0; kind <= static_cast<int>(EventKind::kStoreRecovered); ++kind) {
       names.emplace_back(NameOf(static_cast<EventKind>(kind)));
     }
     return names;

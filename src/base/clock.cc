@@ -1,5 +1,9 @@
 #include "mete/clock.h"
 
+#include <fcntl.h>
+#include <sys/timex.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <ctime>
 #include <limits>
@@ -45,5 +49,20 @@ const SystemClock& SystemClock::Instance() {
 }
 
 WallTime SystemClock::WallNow() const { return WallTime(Read(CLOCK_REALTIME)); }
+
+// random(4): one for each boot, 36 characters.
+std::string SystemClock::BootId() const {
+  char id[36];
+  const int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return {};
+  const ssize_t size = read(file, id, sizeof id);
+  close(file);
+  return size == sizeof id ? std::string(id, sizeof id) : std::string();
+}
+
+bool SystemClock::IsWallSynchronised() const {
+  timex query{};
+  return adjtimex(&query) != TIME_ERROR;
+}
 
 }  // namespace mete

@@ -70,4 +70,19 @@ TEST(VirtualClock, JumpsTheWallAlone) {
 }
 
 }  // namespace
+TEST(SystemClockTest, NamesTheBoot) {
+  const SystemClock clock;
+  EXPECT_EQ(clock.BootId().size(), 36u);
+  EXPECT_EQ(clock.BootId(), SystemClock::Instance().BootId());
+}
+
+TEST(VirtualClockTest, ARebootStartsTheBootClockAgainAndMovesTheWall) {
+  VirtualClock clock(Time(std::chrono::hours(5)), WallTime(std::chrono::hours(1000)));
+  const std::string before = clock.BootId();
+  clock.Reboot(std::chrono::minutes(2));
+  EXPECT_NE(clock.BootId(), before);
+  EXPECT_EQ(clock.Now(), Time{});
+  EXPECT_EQ(clock.WallNow(), WallTime(std::chrono::hours(1000) + std::chrono::minutes(2)));
+}
+
 }  // namespace mete

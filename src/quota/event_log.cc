@@ -9,7 +9,7 @@
 namespace mete {
 
 std::string_view NameOf(EventKind kind) noexcept {
-  constexpr std::array<std::string_view, 15> kNames = {"created",
+  constexpr std::array<std::string_view, 17> kNames = {"created",
                                                        "updated",
                                                        "threshold",
                                                        "violation",
@@ -23,7 +23,9 @@ std::string_view NameOf(EventKind kind) noexcept {
                                                        "window_rolled",
                                                        "settled_above_hold",
                                                        "removed",
-                                                       "usage"};
+                                                       "usage",
+                                                       "store_unavailable",
+                                                       "store_recovered"};
   const auto index = static_cast<std::size_t>(kind);
   METE_CHECK(index < kNames.size());
   return kNames[index];

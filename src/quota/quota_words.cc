@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "mete/quota.h"
+#include "mete/resource_manager.h"
 
 namespace mete {
 namespace {
@@ -33,6 +34,7 @@ constexpr std::array<std::string_view, kResourceCount> kResources = {
     "cpu", "memory", "gpu_memory", "tokens", "requests", "cost"};
 constexpr std::array<std::string_view, 3> kScopes = {"agent", "session", "tenant"};
 constexpr std::array<std::string_view, 3> kModes = {"hard", "soft_then_hard", "warn_only"};
+constexpr std::array<std::string_view, 3> kDurabilities = {"sync", "bounded", "none"};
 constexpr std::array<std::string_view, 4> kActions = {"warn", "throttle", "suspend", "terminate"};
 
 template <class Names, class Enum>
@@ -87,6 +89,9 @@ Result<Limit> ParseLimit(LimitKind kind, std::string_view text) {
 std::string_view NameOf(Resource resource) noexcept { return NameIn(kResources, resource); }
 std::string_view NameOf(QuotaScope scope) noexcept { return NameIn(kScopes, scope); }
 std::string_view NameOf(EnforcementMode mode) noexcept { return NameIn(kModes, mode); }
+std::string_view NameOf(Durability durability) noexcept {
+  return NameIn(kDurabilities, durability);
+}
 std::string_view NameOf(QuotaAction action) noexcept { return NameIn(kActions, action); }
 
 std::optional<QuotaScope> FindScope(std::string_view name) noexcept {
@@ -94,6 +99,9 @@ std::optional<QuotaScope> FindScope(std::string_view name) noexcept {
 }
 std::optional<EnforcementMode> FindMode(std::string_view name) noexcept {
   return FindIn<EnforcementMode>(kModes, name);
+}
+std::optional<Durability> FindDurability(std::string_view name) noexcept {
+  return FindIn<Durability>(kDurabilities, name);
 }
 std::optional<QuotaAction> FindAction(std::string_view name) noexcept {
   return FindIn<QuotaAction>(kActions, name);
