@@ -2,6 +2,10 @@
 // kernel holds. Implemented by cgroup/ (control groups v2, the hybrid v1+v2 layout) and by a fake
 // host for tests; one contract suite runs over all of them.
 //
+// Groups form a tree, tenant / session / agent, named as group_name.h says. Processes are only in
+// its leaves, the groups of agents; the groups above hold limits for the sum of what is below them,
+// and freeze or kill all of it in one step.
+//
 // Order rules that every implementation keeps, with their measurements in docs/enforcement.md:
 //   1. the CPU quota is lifted before a group is frozen or killed;
 //   2. a memory limit is never written below what is in use;
@@ -18,6 +22,8 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/group_name.h"
+#include "base/unique_fd.h"
 #include "mete/clock.h"
 #include "mete/error.h"
 
@@ -44,6 +50,8 @@ struct Capabilities {
   GradeInfo cpu, memory, pids;                     // limits
   GradeInfo freeze, kill;                          // actions
   GradeInfo cpu_usage, memory_usage, memory_peak;  // readings
+  GradeInfo labels;                                // kAbsent: SetLabel keeps nothing here
+  GradeInfo pressure;                              // WatchPressure
   std::vector<std::string> notes;                  // what an operator should know, one line each
 };
 
@@ -51,11 +59,28 @@ struct Capabilities {
 struct KernelLimits {
   std::optional<std::int64_t> cpu_nanocores;  // >= kMinCpuNanocores
   std::optional<std::int64_t> memory_max;     // bytes: at this the kernel refuses or kills
-  std::optional<std::int64_t> memory_line;    // bytes: reaching it makes EventsFd readable
+  std::optional<std::int64_t> memory_line;    // bytes: reaching it makes EventsFd readable (v2:
+                                              // memory.high, which also slows down from there on)
+  std::optional<std::int64_t> swap_max = {};  // bytes; unset: none while there is a memory_max
   std::int64_t pids_max = 4096;               // always set, so that a fork bomb is bounded
+  // A kill for memory ends the whole group, not one process of it (v2). Only in a leaf: above, it
+  // would end agents that used little.
+  bool die_together = true;
+
+  bool operator==(const KernelLimits&) const = default;
 };
 inline constexpr std::int64_t kMinCpuNanocores = 10'000'000;  // 10m: 1 ms in a period of 100 ms
 inline constexpr std::int64_t kMinMemoryBytes = 1 << 20;      // a process needs about this to start
+
+// The tightest limit of a group and all groups above it, also those that are not mete's.
+struct EffectiveLimits {
+  struct One {
+    std::optional<std::int64_t> value;  // unset: none holds on the way up
+    std::string holder;                 // the directory of the group that holds it
+    bool own = false;                   // it is the group's own
+  };
+  One cpu_nanocores, memory_max, pids_max;
+};
 
 struct Sample {
   std::int64_t cpu_ns = 0;
@@ -64,8 +89,20 @@ struct Sample {
   std::int64_t pids = 0;             // processes and threads in the group now
   std::int64_t oom_kills = 0;        // as the kernel counts them; not a head count
   std::int64_t memory_max_hits = 0;  // times the limit was met (v2 "max", v1 failcnt)
+  std::int64_t pids_max_hits = 0;    // times a fork was refused
   bool populated = false;
   bool frozen = false;
+};
+
+// What processes wait for: `some` of them, or all (`full`) at the same time.
+enum class Pressure : std::uint8_t { kCpuSome, kMemorySome, kMemoryFull };
+
+// A descriptor that polls readable or urgent (POLLIN | POLLPRI) at each event; read it once then,
+// without looking at what it gives. The kernel tells at most once in a window. Closing it ends the
+// watch. POLLERR: the group is gone.
+struct PressureWatch {
+  UniqueFd fd;
+  Duration stall, window;  // as taken: see WatchPressure
 };
 
 // One group of processes. Not thread-safe. The destructor closes descriptors and touches nothing:
@@ -79,7 +116,25 @@ class Group {
   // Writes the limits, reads them back; an error names the limit, what was asked and what the
   // kernel holds instead. Limits that are unset are lifted. E2071: out of range; E2073: a memory
   // limit below what is in use; what was held before then stays.
+  //
+  // In the group of a tenant or session they hold for the sum. Written while there are groups below
+  // (CreateLeaf does), because an empty group of a tenant goes with the last of its agents.
   virtual Result<void> SetLimits(const KernelLimits& limits) = 0;
+
+  // Throttles: no more than this rate, or the CPU limit if that is lower. Unset: the limit alone.
+  // The limit itself stays what it is, also for the next SetLimits, which keeps the rate. Lifted
+  // with the limit for a freeze and a kill. >= kMinCpuNanocores (E2071).
+  // After Find the limits are not known: SetLimits first, so that there is one to go back to.
+  virtual Result<void> SetCpuRate(std::optional<std::int64_t> nanocores);
+
+  // What the kernel holds, here and above. Costs a few reads for each level.
+  virtual Result<EffectiveLimits> Effective();
+
+  // A small text (at most kMaxLabelBytes) that the group keeps until it is removed, also when its
+  // owner dies; replaced as a whole. Opaque here. kSystem where nothing can keep it: see
+  // Capabilities::labels. Processes of the group cannot change one that a root wrote.
+  virtual Result<void> SetLabel(std::string_view text);
+  virtual std::string Label();  // empty: none
 
   // Moves the calling process into the group. Async-signal-safe: for a child between fork and exec,
   // which has one thread. Returns 0 or an errno.
@@ -93,8 +148,13 @@ class Group {
 
   virtual Result<Sample> Read() = 0;
 
-  // Stops every task; returns when all are stopped, or undoes it and fails with E2074 at the
-  // deadline.
+  // The CPU time alone, in nanoseconds: one read of a kept descriptor. In the group of a tenant or
+  // session, and in the top group, it counts all that is below: unchanged, nothing below has run
+  // since, and no sample there is worth reading.
+  virtual Result<std::int64_t> ReadCpu();
+
+  // Stops every task, in the groups below too; returns when all are stopped, or undoes it and fails
+  // with E2074 at the deadline. A group below that was frozen itself stays so after the Thaw.
   virtual Result<void> Freeze(Duration deadline) = 0;
   virtual Result<void> Thaw() = 0;
 
@@ -105,18 +165,36 @@ class Group {
   // with E2075 at the deadline.
   virtual Result<void> Kill(Duration deadline) = 0;
 
-  // Removes the empty group and what Create made for it; E2080 while processes are in it. Safe to
-  // repeat.
+  // Removes the empty group and what Create made for it: the groups above too, unless others are in
+  // them. E2080 while processes are in it, or below it. Safe to repeat.
   virtual Result<void> Remove() = 0;
 
-  // A descriptor that polls readable after the group became empty, an out-of-memory kill, or the
-  // memory line; the kernel may take 10 ms to say so. Read() then tells what happened: perhaps
-  // nothing, as a freeze or a joining process may wake it too. DrainEvents() clears the descriptor.
+  // A descriptor that polls readable after the group became empty, an out-of-memory kill, the
+  // memory line, or a fork that pids_max refused; the kernel may take 10 ms to say so. Read() then
+  // tells what happened: perhaps nothing, as a freeze or a joining process may wake it too.
+  // DrainEvents() clears the descriptor.
   virtual int EventsFd() const = 0;
   virtual void DrainEvents() = 0;
 
+  // Becomes readable when processes wait for a processor or for memory longer than `stall` in any
+  // `window` (500 ms to 10 s). Without CAP_SYS_RESOURCE the kernel takes only multiples of 2 s: the
+  // next one it takes is used then, the stall in proportion, and the answer says so.
+  virtual Result<PressureWatch> WatchPressure(Pressure what, Duration stall, Duration window);
+
   // Whether the process is in this group or below it now.
   virtual bool Contains(pid_t pid) = 0;
+};
+inline constexpr std::size_t kMaxLabelBytes = 4000;
+
+// A group as Scan found it. What a crash left behind may be half of one; it is listed all the same.
+struct FoundGroup {
+  std::string name;  // for Find
+  bool leaf = false;
+  bool populated = false;
+  bool frozen = false;         // every task stands still, by its own freeze or one above
+  bool freeze_wanted = false;  // by its own: what Thaw undoes
+  std::uint64_t inode = 0;     // of its directory: another one after it was removed and made again
+  std::string label;           // empty: none
 };
 
 class Host {
@@ -129,19 +207,41 @@ class Host {
   // What Create can do, from what is mounted and writable, without trying. Cost: microseconds.
   virtual Capabilities Look() = 0;
 
-  // Makes a fresh, empty group with these limits; leaves nothing behind if it fails. The name is
-  // [A-Za-z0-9._:-]{1,128} (E2071) and not in use (E2076). E2099: no groups, or none with this
-  // limit, can be made here; the message says what is missing.
+  // Makes a fresh, empty group with these limits, and the groups above it that are not there, those
+  // without limits; leaves nothing behind if it fails. The name is one of group_name.h (E2071) and
+  // not in use (E2076). E2099: no groups, or none with this limit, can be made here; the message
+  // says what is missing.
   virtual Result<std::unique_ptr<Group>> Create(std::string_view name,
                                                 const KernelLimits& limits) = 0;
 
   // A group that is there already, whoever made it: to end it, or to read it once more. E2070 if
-  // there is none of that name. Its limits are not known; SetLimits replaces them all.
+  // there is none of that name. Its limits are not known; SetLimits replaces them all. kTopGroup is
+  // the one that holds all others; it is there while one of them is.
   virtual Result<std::unique_ptr<Group>> Find(std::string_view name) = 0;
 
   // The name of the mete group that holds this process, if it is in one.
   virtual std::optional<std::string> GroupOf(pid_t pid) = 0;
+
+  // Every group of mete below this host's root, a group before those below it. What cannot be read
+  // because it goes at that moment is left out.
+  virtual Result<std::vector<FoundGroup>> Scan();
+
+  // The generations of this agent that are there now, ascending; id.generation is not looked at.
+  // One listing of a directory.
+  virtual Result<std::vector<std::uint64_t>> Generations(const GroupId& id);
 };
+
+// Limits for the sums, where the id has such a level; unset: what is held there stays.
+struct LevelLimits {
+  std::optional<KernelLimits> tenant, session;
+};
+
+// Makes the group of an agent and writes the limits of its session and tenant, from the top down,
+// before anything can run in it: with the leaf in them, those groups cannot go. Leaves no group
+// behind if it fails; limits of a level that were written before the failure stay.
+// E2073: a level uses more memory than it is to be allowed.
+Result<std::unique_ptr<Group>> CreateLeaf(Host& host, const GroupId& id, const KernelLimits& limits,
+                                          const LevelLimits& levels = {});
 
 // The host of this machine.
 std::unique_ptr<Host> OpenHost();

@@ -89,28 +89,5 @@ TEST(ControlFileText, NumbersAndWords) {
   EXPECT_FALSE(HasWord("", "cpu"));
 }
 
-TEST(GroupName, AllowedAndRefused) {
-  for (const char* good : {"a", "A.b_c:d-9", "...", "probe.1", "cgroup.procs"}) {
-    EXPECT_TRUE(CheckGroupName(good)) << good;
-  }
-  EXPECT_TRUE(CheckGroupName(std::string(128, 'x')));
-  const std::string bad[] = {"",
-                             ".",
-                             "..",
-                             "a/b",
-                             "a b",
-                             "a\n",
-                             "\xc3\xa4",
-                             "a\\b",
-                             std::string(1, '\0'),
-                             std::string(129, 'x')};
-  for (const std::string& name : bad) {
-    const Result<void> checked = CheckGroupName(name);
-    ASSERT_FALSE(checked) << name;
-    EXPECT_EQ(checked.error().code, ErrorCode::kInvalidArgument);
-    EXPECT_EQ(checked.error().message.find('\n'), std::string::npos);
-  }
-}
-
 }  // namespace
 }  // namespace mete::cgroup
