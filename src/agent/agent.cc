@@ -25,29 +25,6 @@ constexpr Duration kLastRetry = seconds(60);
 // Between two looks at a level that no event announces.
 constexpr Duration kMemoryInterval = milliseconds(100);
 
-// Between two readings of the events: a round of the loop, in which each connection of the agent
-// may have made a few.
-constexpr std::size_t kEventsKept = 4096;
-
-// Nothing is limited that was not asked for, and nobody reads the regular records.
-std::unique_ptr<ResourceManager> ManagerOf(const AgentConfig& config, const Clock& clock) {
-  ManagerConfig settings;
-  settings.default_limits = {};
-  settings.policies = config.policies;
-  settings.usage_report_interval = Duration::zero();
-  settings.events_kept = kEventsKept;
-  Result<std::unique_ptr<ResourceManager>> manager =
-      ResourceManager::Create(std::move(settings), clock);
-  METE_CHECK(manager.has_value());
-  // The group has the same name, which allows less.
-  const bool made = (*manager)->CreateQuota(config.id, config.limits).has_value();
-  METE_CHECK(made);
-  const bool attached =
-      (*manager)->Attach(config.id, {.measured = Agent::kMeasured, .cpu_held = true}).has_value();
-  METE_CHECK(attached);
-  return *std::move(manager);
-}
-
 }  // namespace
 
 std::string EndText(const AgentConfig& config, const EndCause& cause) {
@@ -69,13 +46,14 @@ std::string EndText(const AgentConfig& config, const EndCause& cause) {
   return {};
 }
 
-Agent::Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& clock)
+Agent::Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& clock,
+             std::unique_ptr<Account> account)
     : config_(std::move(config)),
       group_(std::move(group)),
       clock_(clock),
-      manager_(ManagerOf(config_, clock)),
-      handle_(*manager_->Resolve(config_.id)),
-      events_(manager_->Events()),
+      account_(account ? std::move(account)
+                       : NewAccount(config_.id, config_.limits, config_.policies, clock)),
+      totals_before_(account_->Totals()),
       kernel_(KernelPart(config_.limits)),
       started_(clock.Now()),
       measured_at_(started_) {}
@@ -85,12 +63,19 @@ KernelLimits Agent::KernelPart(const ResourceLimits& limits) const {
 }
 
 ResourceQuota Agent::quota() const {
-  ResourceQuota quota = *manager_->GetQuota(config_.id);
+  ResourceQuota quota = account_->Quota();
   std::erase_if(quota.windows, [](const LimitUsage& u) { return u.kind == LimitKind::kCpu; });
   return quota;
 }
 
-ResourceUsage Agent::totals() const { return *manager_->GetUsage(config_.id); }
+ResourceUsage Agent::totals() const {
+  ResourceUsage totals = account_->Totals();
+  totals.cpu_ns -= totals_before_.cpu_ns;
+  totals.tokens_consumed -= totals_before_.tokens_consumed;
+  totals.requests -= totals_before_.requests;
+  totals.cost_nano -= totals_before_.cost_nano;
+  return totals;
+}
 
 const Policy& Agent::MemoryPolicy() const {
   return config_.policies[static_cast<std::size_t>(Resource::kMemory)];
@@ -111,7 +96,7 @@ Result<void> Agent::SetLimits(const ResourceLimits& limits) {
   const bool pending = written.memory_max && *written.memory_max < sample_.memory_bytes;
   if (pending) written.memory_max = kernel_.memory_max;
   if (Result<void> set = group_->SetLimits(written); !set) return failed(set.error());
-  if (Result<ResourceQuota> set = manager_->UpdateQuota(config_.id, limits); !set) {
+  if (Result<void> set = account_->SetLimits(limits); !set) {
     // Nothing was changed there, so the kernel goes back to what it held.
     [[maybe_unused]] Result<void> restored = group_->SetLimits(kernel_);
     return std::unexpected(set.error());
@@ -154,7 +139,7 @@ void Agent::Measure(Duration freshness) {
   amounts.Set(Resource::kMemory, sample_.memory_bytes);
   // Refused only if 292 years of CPU time were passed.
   [[maybe_unused]] Result<Receipt> counted =
-      manager_->ReportUsage(handle_, amounts, Source::kSampled);
+      account_->Report(amounts, {.source = Source::kSampled});
   CheckKernelKill(before);
   ApplyPendingMemory();
 }
@@ -187,13 +172,13 @@ void Agent::OnGroupEvents() {
 void Agent::Reconcile() {
   const Time now = clock_.Now();
   if (MeasureAt().value_or(Time::max()) <= now) Measure();
-  manager_->Advance();
+  account_->Advance();
   if (kill_at_ && *kill_at_ <= now) kill_wanted_ = true;
   if (suspended_since_ && config_.max_suspend && now - *suspended_since_ >= *config_.max_suspend) {
     End({EndCause::kMaxSuspend, std::nullopt});
   }
   const ResourceQuota quota = this->quota();
-  history_.Add(events_.Take(kEventsKept).events);
+  history_.Add(account_->TakeEvents());
   for (const Cause& cause : quota.causes) {
     if (cause.action == QuotaAction::kTerminate) End({EndCause::kLimit, cause.limit});
   }
@@ -318,7 +303,7 @@ std::optional<Time> Agent::NextDeadline() const {
   const auto take = [&next](std::optional<Time> at) {
     if (at && (!next || *at < *next)) next = at;
   };
-  take(manager_->NextDeadline());
+  take(account_->NextDeadline());
   take(MeasureAt());
   take(kill_at_);
   if (retry_at_ && *retry_at_ > clock_.Now()) take(retry_at_);
@@ -344,7 +329,7 @@ Result<void> Agent::Finish() {
     if (Result<void> killed = group_->Kill(kKillDeadline); !killed) return killed;
     Measure();
   }
-  history_.Add(events_.Take(kEventsKept).events);
+  history_.Add(account_->TakeEvents());
   // Found out only now, or in the same moment as the end of the program.
   if (ended_ && state_ != State::kTerminating && state_ != State::kKilled) NoteEnd();
   state_ = State::kKilled;

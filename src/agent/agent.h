@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/account.h"
 #include "agent/history.h"
 #include "agent/host.h"
 #include "agent/kernel_limits.h"
@@ -47,25 +48,23 @@ std::string EndText(const AgentConfig& config, const EndCause& cause);
 
 class Agent {
  public:
-  // `clock` outlives the agent.
-  Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& clock);
+  // `clock` outlives the agent. Without an account it gets a new one, in memory.
+  Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& clock,
+        std::unique_ptr<Account> account = nullptr);
 
   const AgentConfig& config() const { return config_; }
   const std::string& id() const { return config_.id; }
-  // Of this one account; nobody else reports to it, and nobody starts its thread.
-  ResourceManager& manager() { return *manager_; }
+  Account& account() { return *account_; }
   // As it is now, without the rate of CPU: nothing is counted against what the kernel holds.
   ResourceQuota quota() const;
-  ResourceUsage totals() const;  // since it was started
+  ResourceUsage totals() const;  // since it was started; levels as they are
   const Clock& clock() const { return clock_; }
   Group& group() { return *group_; }
   History& history() { return history_; }
   const History& history() const { return history_; }
 
-  // What mete measures from outside, so that a report of it is not counted (rule 15).
-  static constexpr ResourceSet kMeasured = {Resource::kCpu, Resource::kMemory};
   // By the agent itself.
-  Result<Receipt> Report(const Amounts& amounts) { return manager_->ReportUsage(handle_, amounts); }
+  Result<Receipt> Report(const Amounts& amounts) { return account_->Report(amounts, {}); }
 
   // Set entries change, in the kernel and in the quota, or nothing does: E2073 says why. A memory
   // limit below what is in use is written to the kernel once the use is below it (rule 11).
@@ -124,9 +123,8 @@ class Agent {
   AgentConfig config_;
   std::unique_ptr<Group> group_;
   const Clock& clock_;
-  std::unique_ptr<ResourceManager> manager_;
-  QuotaHandle handle_;
-  EventReader events_;
+  std::unique_ptr<Account> account_;
+  ResourceUsage totals_before_;
   History history_;
   KernelLimits kernel_;
   bool kernel_pending_ = false;  // the memory limit waits until less is in use

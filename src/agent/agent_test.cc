@@ -292,12 +292,12 @@ TEST(Agent, StandsStillWithItsTerminal) {
 
 TEST(Agent, OperatorSuspendsAndResumes) {
   TestAgent agent(TestConfig());
-  ASSERT_TRUE(agent->manager().Suspend(agent->id()));
+  ASSERT_TRUE(agent->account().Suspend());
   agent->Reconcile();
   EXPECT_EQ(agent->state(), State::kSuspended);
   EXPECT_EQ(agent->SuspensionText(),
             "suspended: by an operator; to go on: mete resume " + agent->id());
-  ASSERT_TRUE(agent->manager().Resume(agent->id()));
+  ASSERT_TRUE(agent->account().Resume(false));
   agent->Reconcile();
   EXPECT_EQ(agent->state(), State::kRunning);
   EXPECT_EQ(agent->SuspensionText(), "");

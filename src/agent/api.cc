@@ -42,8 +42,8 @@ wire::HttpResponse Forbidden(const char* why) { return ProblemOf({ErrorCode::kNo
 // What a report recorded the first time, from its content: with the same key it is the same.
 Receipt ReceiptAgain(const ResourceQuota& quota, const Amounts& amounts) {
   Receipt receipt;
-  receipt.measured = amounts.named() & Agent::kMeasured;
-  receipt.recorded = amounts.named() - Agent::kMeasured;
+  receipt.measured = amounts.named() & kMeasured;
+  receipt.recorded = amounts.named() - kMeasured;
   receipt.suspended = quota.suspended;
   receipt.throttled = quota.throttled;
   return receipt;
@@ -164,7 +164,7 @@ wire::HttpResponse Api::Hold(const wire::HttpRequest& request, const Peer& peer)
   Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/true);
   if (!message) return ProblemOf(message.error());
   for (const UsageField& field : kUsageFields) {
-    if (!(message->amounts.named() & Agent::kMeasured).Has(field.resource)) continue;
+    if (!(message->amounts.named() & kMeasured).Has(field.resource)) continue;
     return ProblemOf(
         {ErrorCode::kInvalidArgument,
          "measured by mete, so it cannot be reserved, given: " + std::string(field.name)});
@@ -227,9 +227,9 @@ wire::HttpResponse Api::Operate(const wire::HttpRequest& request, std::string_vi
   if (verb == "resume") return Resume(request);
   // The account is there for as long as its agent.
   if (verb == "reset") {
-    [[maybe_unused]] const auto reset = agent_.manager().ResetQuota(agent_.id());
+    [[maybe_unused]] const auto reset = agent_.account().Reset();
   } else {
-    [[maybe_unused]] const auto suspended = agent_.manager().Suspend(agent_.id());
+    [[maybe_unused]] const auto suspended = agent_.account().Suspend();
   }
   agent_.Reconcile();
   if (verb == "suspend" && agent_.state() == State::kRunning) {
@@ -241,7 +241,7 @@ wire::HttpResponse Api::Operate(const wire::HttpRequest& request, std::string_vi
 wire::HttpResponse Api::Resume(const wire::HttpRequest& request) {
   Result<bool> override_causes = ReadOverride(request.body);
   if (!override_causes) return ProblemOf(override_causes.error());
-  if (Result<void> resumed = agent_.manager().Resume(agent_.id(), *override_causes); !resumed) {
+  if (Result<void> resumed = agent_.account().Resume(*override_causes); !resumed) {
     return ProblemOf(resumed.error(), 409);
   }
   agent_.Reconcile();

@@ -25,13 +25,12 @@ Result<HoldOwners::Grant> HoldOwners::Reserve(const Amounts& amounts, std::optio
   Result<Owner*> owner = OwnerOf(peer);
   if (!owner) return std::unexpected(owner.error());
   const Duration lives = ttl.value_or(kUsualTtl);
-  Result<Reservation> reserved =
-      agent_.manager().Reserve(agent_.id(), amounts, ReserveOptions{.ttl = lives});
+  Result<HoldId> reserved = agent_.account().Reserve(amounts, {.ttl = lives});
   if (!reserved) {
     if ((*owner)->holds.empty()) OwnerEnded(peer.pid);
     return std::unexpected(reserved.error());
   }
-  const Grant grant{reserved->Detach(), agent_.clock().Now() + lives};
+  const Grant grant{*reserved, agent_.clock().Now() + lives};
   holds_[grant.id] = Hold{peer.pid, grant.expires};
   (*owner)->holds.insert(grant.id);
   return grant;
@@ -61,19 +60,19 @@ void HoldOwners::OwnerEnded(pid_t pid) {
   if (node.empty()) return;
   loop_.Remove(node.mapped().pidfd.get());
   for (const HoldId id : node.mapped().holds) {
-    agent_.manager().Abandon(id);
+    agent_.account().Abandon(id);
     holds_.erase(id);
   }
 }
 
 Result<Settlement> HoldOwners::Settle(HoldId id, const Amounts& actual) {
-  Result<Settlement> settlement = agent_.manager().Settle(id, actual);
+  Result<Settlement> settlement = agent_.account().Settle(id, actual);
   if (settlement) Forget(id);
   return settlement;
 }
 
 Result<void> HoldOwners::Release(HoldId id) {
-  Result<void> released = agent_.manager().Release(id);
+  Result<void> released = agent_.account().Release(id);
   if (released) Forget(id);
   return released;
 }

@@ -123,7 +123,7 @@ TEST(QuotaJson, OfAnAgentWithoutLimitsIsWhole) {
 
 TEST(QuotaJson, NamesTheOperatorAsACause) {
   TestAgent agent(TestConfig());
-  ASSERT_TRUE(agent->manager().Suspend(agent->id()));
+  ASSERT_TRUE(agent->account().Suspend());
   const Json quota = Parse(QuotaJson(*agent, std::nullopt));
   EXPECT_EQ(*quota.Find("causes")->AsArray()->front().AsString(), "operator");
 }
@@ -144,7 +144,7 @@ TEST(QuotaJson, OfALimitThatWasLiftedHasNone) {
 TEST(TotalsJson, AreLifetimeTotals) {
   TestAgent agent(TestConfig({{LimitKind::kTokensPerHour, "1000"}}));
   agent.Tokens(900);
-  ASSERT_TRUE(agent->manager().ResetQuota(agent->id()));
+  ASSERT_TRUE(agent->account().Reset());
   agent.Tokens(1);
   EXPECT_EQ(Text(Parse(TotalsJson(*agent)), "tokens_consumed"), "901");
   EXPECT_EQ(Text(*Parse(QuotaJson(*agent, std::nullopt)).Find("usage"), "tokens_consumed"), "1");

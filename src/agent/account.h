@@ -1,0 +1,67 @@
+// The account that an agent is charged to: one in the memory of this process, or a stored one,
+// whose owner may be another process.
+//
+// What has to be asked of another process may fail at any time. So what cannot be refused (reading,
+// abandoning) answers with what is known, and what records something says whether it did.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mete/clock.h"
+#include "mete/error.h"
+#include "mete/resource_manager.h"
+
+namespace mete::agent {
+
+class Account {
+ public:
+  virtual ~Account() = default;
+
+  virtual const TargetName& target() const = 0;
+
+  // As the functions of a ResourceManager for this target.
+  virtual Result<Receipt> Report(const Amounts& amounts, const ReportOptions& options) = 0;
+  virtual Result<HoldId> Reserve(const Amounts& amounts, const ReserveOptions& options) = 0;
+  virtual Result<Settlement> Settle(HoldId hold, const Amounts& actual) = 0;
+  virtual Result<void> Release(HoldId hold) = 0;
+  virtual void Abandon(HoldId hold) = 0;
+  virtual Result<void> SetLimits(const ResourceLimits& limits) = 0;
+  virtual Result<void> Reset() = 0;
+  virtual Result<void> Suspend() = 0;
+  virtual Result<void> Resume(bool override_causes) = 0;
+
+  virtual ResourceQuota Quota() = 0;
+  virtual ResourceUsage Totals() = 0;
+  // What happened to this target since the last call.
+  virtual std::vector<Event> TakeEvents() = 0;
+
+  // To be called when it is due, or when Fd() polls readable (-1: there is none).
+  virtual std::optional<Time> NextDeadline() const = 0;
+  virtual void Advance() = 0;
+  virtual int Fd() const { return -1; }
+
+  // The agent has ended: its levels are given back, and everything is where it is kept. Events that
+  // TakeEvents gives afterwards are the last ones.
+  virtual Result<void> Close() = 0;
+
+  // Where it is kept, for the first line of the report: "in memory, gone with this run".
+  virtual std::string LedgerText() const = 0;
+};
+
+// What mete measures from outside, so that a report of it is not counted (rule 15).
+inline constexpr ResourceSet kMeasured = {Resource::kCpu, Resource::kMemory};
+
+// An account of its own, new and in memory: nothing is limited but what `limits` says. A rate of
+// CPU is the kernel's. The id is one that a quota can have.
+std::unique_ptr<Account> NewAccount(std::string_view id, const ResourceLimits& limits,
+                                    const PolicySet& policies, const Clock& clock);
+
+// One of a manager that others may use too. Attaches it (E2070: there is none of that name).
+Result<std::unique_ptr<Account>> AttachAccount(std::shared_ptr<ResourceManager> manager,
+                                               TargetName target, bool cpu_held,
+                                               std::string ledger_text);
+
+}  // namespace mete::agent
