@@ -14,12 +14,12 @@ constexpr std::size_t kEventsKept = 4096;
 class LocalAccount final : public Account {
  public:
   LocalAccount(std::shared_ptr<ResourceManager> manager, TargetName target, QuotaHandle handle,
-               std::string ledger_text)
+               std::string ledger)
       : manager_(std::move(manager)),
         target_(std::move(target)),
         handle_(handle),
         events_(manager_->Events()),
-        ledger_text_(std::move(ledger_text)) {}
+        ledger_(std::move(ledger)) {}
 
   const TargetName& target() const override { return target_; }
   Result<Receipt> Report(const Amounts& amounts, const ReportOptions& options) override {
@@ -57,7 +57,7 @@ class LocalAccount final : public Account {
   std::optional<Time> NextDeadline() const override { return manager_->NextDeadline(); }
   void Advance() override { manager_->Advance(); }
   Result<void> Close() override { return manager_->Detach(target_); }
-  std::string LedgerText() const override { return ledger_text_; }
+  const std::string& ledger() const override { return ledger_; }
 
  private:
   template <class T>
@@ -70,7 +70,7 @@ class LocalAccount final : public Account {
   TargetName target_;
   QuotaHandle handle_;
   EventReader events_;
-  std::string ledger_text_;
+  std::string ledger_;
   ResourceQuota last_;  // of an account that somebody removed meanwhile
 };
 
@@ -78,13 +78,13 @@ class LocalAccount final : public Account {
 
 Result<std::unique_ptr<Account>> AttachAccount(std::shared_ptr<ResourceManager> manager,
                                                TargetName target, bool cpu_held,
-                                               std::string ledger_text) {
+                                               std::string ledger) {
   Result<QuotaHandle> handle = manager->Resolve(target);
   if (!handle) return std::unexpected(handle.error());
   Result<void> attached = manager->Attach(target, {.measured = kMeasured, .cpu_held = cpu_held});
   if (!attached) return std::unexpected(attached.error());
   return std::make_unique<LocalAccount>(std::move(manager), std::move(target), *handle,
-                                        std::move(ledger_text));
+                                        std::move(ledger));
 }
 
 std::unique_ptr<Account> NewAccount(std::string_view id, const ResourceLimits& limits,
@@ -102,7 +102,7 @@ std::unique_ptr<Account> NewAccount(std::string_view id, const ResourceLimits& l
   METE_CHECK(made);
   Result<std::unique_ptr<Account>> account =
       AttachAccount(*std::move(manager), {QuotaScope::kAgent, std::string(id)},
-                    /*cpu_held=*/true, "in memory, gone with this run");
+                    /*cpu_held=*/true, "memory");
   METE_CHECK(account.has_value());
   return *std::move(account);
 }

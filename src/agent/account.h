@@ -47,8 +47,8 @@ class Account {
   // TakeEvents gives afterwards are the last ones.
   virtual Result<void> Close() = 0;
 
-  // Where it is kept, for the first line of the report: "in memory, gone with this run".
-  virtual std::string LedgerText() const = 0;
+  // Where it is kept: "memory", or the folder of the state.
+  virtual const std::string& ledger() const = 0;
 };
 
 // What mete measures from outside, so that a report of it is not counted (rule 15).
@@ -62,6 +62,6 @@ std::unique_ptr<Account> NewAccount(std::string_view id, const ResourceLimits& l
 // One of a manager that others may use too. Attaches it (E2070: there is none of that name).
 Result<std::unique_ptr<Account>> AttachAccount(std::shared_ptr<ResourceManager> manager,
                                                TargetName target, bool cpu_held,
-                                               std::string ledger_text);
+                                               std::string ledger);
 
 }  // namespace mete::agent

@@ -329,6 +329,9 @@ Result<void> Agent::Finish() {
     if (Result<void> killed = group_->Kill(kKillDeadline); !killed) return killed;
     Measure();
   }
+  if (Result<void> closed = account_->Close(); !closed) {
+    history_.AddNotice("the account: " + closed.error().ToString());
+  }
   history_.Add(account_->TakeEvents());
   // Found out only now, or in the same moment as the end of the program.
   if (ended_ && state_ != State::kTerminating && state_ != State::kKilled) NoteEnd();

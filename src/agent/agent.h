@@ -55,6 +55,7 @@ class Agent {
   const AgentConfig& config() const { return config_; }
   const std::string& id() const { return config_.id; }
   Account& account() { return *account_; }
+  const Account& account() const { return *account_; }
   // As it is now, without the rate of CPU: nothing is counted against what the kernel holds.
   ResourceQuota quota() const;
   ResourceUsage totals() const;  // since it was started; levels as they are

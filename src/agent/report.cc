@@ -71,6 +71,7 @@ RunReport MakeReport(const Agent& agent, const Capabilities& host,
   const ResourceUsage totals = agent.totals();
   RunReport report;
   report.agent = agent.id();
+  report.ledger = agent.account().ledger();
   report.command = command;
   report.started = agent.started();
   report.started_at = TimeText(agent.started(), agent.clock());
@@ -105,7 +106,9 @@ RunReport MakeReport(const Agent& agent, const Capabilities& host,
 }
 
 std::string ReportText(const RunReport& report) {
-  std::string text = "mete: ledger: in memory, gone with this run\n";
+  std::string text = "mete: ledger: " +
+                     (report.ledger == "memory" ? "in memory, gone with this run" : report.ledger) +
+                     "\n";
   const auto row = [&text](std::string_view name, std::string_view value) {
     text += fmt::format("  {:<12}{}\n", name, value);
   };
@@ -189,7 +192,7 @@ void WriteViolations(wire::JsonWriter& json, const RunReport& report) {
 
 std::string ReportJson(const RunReport& report) {
   wire::JsonWriter json;
-  json.BeginObject().Field("ledger", "memory").Field("agent", report.agent);
+  json.BeginObject().Field("ledger", report.ledger).Field("agent", report.agent);
   json.Key("command").BeginArray();
   for (const std::string& word : report.command) json.String(word);
   json.EndArray().Field("started_at", report.started_at);

@@ -42,6 +42,7 @@ struct LimitLine {
 };
 
 struct RunReport {
+  std::string ledger = "memory";  // or the folder of the state
   std::string agent;
   std::vector<std::string> command;
   Time started;

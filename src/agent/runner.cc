@@ -12,16 +12,17 @@
 #include <optional>
 #include <utility>
 
+#include "agent/agent_group.h"
 #include "agent/api.h"
 #include "agent/console.h"
 #include "agent/guardian.h"
 #include "agent/holds.h"
 #include "agent/kernel_limits.h"
 #include "agent/loop.h"
+#include "agent/recorded_group.h"
 #include "agent/runtime_dir.h"
 #include "agent/socket_server.h"
 #include "agent/spawn.h"
-#include "wire/unix_client.h"
 
 namespace mete::agent {
 namespace {
@@ -60,10 +61,8 @@ struct Paths {
   std::string control_socket;
 };
 
-Result<Paths> MakePaths(const std::string& id) {
-  Result<std::string> dir = MakeRuntimeDir();
-  if (!dir) return std::unexpected(dir.error());
-  Paths paths{AgentSocketPath(*dir, id), ControlSocketPath(*dir, id)};
+Result<Paths> MakePaths(const std::string& dir, const std::string& id) {
+  Paths paths{AgentSocketPath(dir, id), ControlSocketPath(dir, id)};
   // sun_path of unix(7) holds 108 bytes with the NUL.
   constexpr std::size_t kLongestPath = 107;
   const std::size_t longest = std::max(paths.agent_socket.size(), paths.control_socket.size());
@@ -71,7 +70,7 @@ Result<Paths> MakePaths(const std::string& id) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("--agent: too long for a socket in {}, allowed: {} characters, given: "
                             "{}",
-                            *dir, kLongestPath + id.size() - longest, id));
+                            dir, kLongestPath + id.size() - longest, id));
   }
   return paths;
 }
@@ -86,9 +85,11 @@ std::vector<std::string> WordsOf(const std::vector<char*>& argv) {
 
 class Runner {
  public:
-  Runner(std::unique_ptr<Loop> loop, Agent& agent, Guardian& guardian, bool quiet)
+  Runner(std::unique_ptr<Loop> loop, Agent& agent, RecordedGroup& recorded, Guardian& guardian,
+         bool quiet)
       : loop_(std::move(loop)),
         agent_(agent),
+        recorded_(recorded),
         guardian_(guardian),
         holds_(*loop_, agent_),
         api_(agent_, holds_),
@@ -108,11 +109,13 @@ class Runner {
   void Interrupt(int number, bool from_terminal);
   void StopWithTerminal();
   void Reap();
+  void Record();
   void Redraw();
   std::optional<Time> NextDeadline() const;
 
   std::unique_ptr<Loop> loop_;
   Agent& agent_;
+  RecordedGroup& recorded_;
   Guardian& guardian_;
   HoldOwners holds_;
   Api api_;
@@ -161,6 +164,7 @@ Result<void> Runner::Start(const Paths& paths, const SignalMasks& masks,
   exec_errno_ = spawned->exec_errno;
   if (exec_errno_ != 0) return {};
   leader_ = spawned->pid;
+  recorded_.SetLeader(leader_);
   api_.SetLeader(leader_);
   return {};
 }
@@ -171,6 +175,7 @@ Result<void> Runner::Run(const Paths& paths, const SignalMasks& masks,
   drawn_at_ = agent_.started();
   while (leader_ > 0 && !leader_end_) {
     agent_.Reconcile();
+    Record();
     agent_server_->Tend();
     operator_server_->Tend();
     PrintNotices();
@@ -191,6 +196,14 @@ std::optional<Time> Runner::NextDeadline() const {
     next = next ? std::min(*next, redraw) : redraw;
   }
   return next;
+}
+
+// What happened in between: reports, limits that an operator changed.
+void Runner::Record() {
+  recorded_.Refresh(agent_.clock().Now());
+  if (const std::optional<Error> trouble = recorded_.TakeTrouble()) {
+    agent_.history().AddNotice("not recorded, done all the same: " + trouble->ToString());
+  }
 }
 
 void Runner::PrintNotices() {
@@ -262,48 +275,6 @@ void Runner::Reap() {
   }
 }
 
-Result<std::unique_ptr<Group>> MakeNamed(Host& host, Guardian& guardian, const std::string& name,
-                                         const KernelLimits& limits) {
-  guardian.Making(name);
-  Result<std::unique_ptr<Group>> group = host.Create(name, limits);
-  group ? guardian.Made() : guardian.Making({});
-  return group;
-}
-
-// Why the group of that name is there: its `mete run` answers, or nobody does any more.
-std::string TakenText(const std::string& id, const Error& error) {
-  const wire::HttpRequest look{"GET", "/v1/quotas", {}, {}};
-  const Result<wire::HttpResponse> answer =
-      wire::CallUnix(ControlSocketPath(RuntimeDir(), id), look, std::chrono::seconds(1));
-  // One that is silent is there all the same: stopped, with its terminal.
-  if (!answer && answer.error().code == ErrorCode::kNotFound) {
-    return error.message + ", and no `mete run` of this user has it";
-  }
-  return fmt::format(
-      "--agent: an agent of that name runs already: {}; `mete quota get {}` shows it, "
-      "`mete terminate {}` ends it",
-      id, id, id);
-}
-
-Result<std::unique_ptr<Group>> MakeGroup(Host& host, Guardian& guardian, AgentConfig* config) {
-  const KernelLimits limits =
-      KernelLimitsOf(config->limits, config->policies, config->pids_max, config->controllers);
-  if (!config->id.empty()) {
-    Result<std::unique_ptr<Group>> named = MakeNamed(host, guardian, config->id, limits);
-    if (named || named.error().code != ErrorCode::kAlreadyExists) return named;
-    return Fail(ErrorCode::kAlreadyExists, TakenText(config->id, named.error()));
-  }
-  // The number of a process that was killed together with its guardian may have come round.
-  const std::string base = fmt::format("run-{}", getpid());
-  config->id = base;
-  Result<std::unique_ptr<Group>> group = MakeNamed(host, guardian, config->id, limits);
-  for (int i = 2; i < 100 && !group && group.error().code == ErrorCode::kAlreadyExists; ++i) {
-    config->id = fmt::format("{}-{}", base, i);
-    group = MakeNamed(host, guardian, config->id, limits);
-  }
-  return group;
-}
-
 }  // namespace
 
 Result<void> CheckNotNested(Host& host) {
@@ -336,35 +307,49 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   if (Result<void> outside = CheckNotNested(host); !outside) {
     return std::unexpected(outside.error());
   }
-  if (Result<void> enough = CheckMinimums(config.agent.limits); !enough) {
-    return std::unexpected(enough.error());
-  }
   const Capabilities capabilities = host.Look();
   config.agent.watch_memory = capabilities.memory_peak.grade == Grade::kSampled;
-  Result<void> held = CheckGrades(config.agent, capabilities);
-  if (!held && !config.best_effort) return std::unexpected(held.error());
   config.agent.controllers = {.cpu = capabilities.cpu.grade == Grade::kKernel,
                               .memory = capabilities.memory.grade == Grade::kKernel};
+  const auto check_limits = [&]() -> Result<void> {
+    if (Result<void> enough = CheckMinimums(config.agent.limits); !enough) return enough;
+    Result<void> held = CheckGrades(config.agent, capabilities);
+    return config.best_effort ? Result<void>{} : held;
+  };
+  if (Result<void> good = check_limits(); !good) return std::unexpected(good.error());
 
+  Result<std::string> dir = MakeRuntimeDir();
+  if (!dir) return std::unexpected(dir.error());
   const SignalMasks masks = TakeSignals();
   Result<Guardian> guardian = Guardian::Start(host);
   if (!guardian) return std::unexpected(guardian.error());
-  Result<std::unique_ptr<Group>> group = MakeGroup(host, *guardian, &config.agent);
+  std::unique_ptr<Account> account;
+  if (config.open_account) {
+    Result<std::unique_ptr<Account>> opened = config.open_account(config.agent);
+    if (!opened) return std::unexpected(opened.error());
+    account = *std::move(opened);
+    // Of what is stored, not only of what was asked for now.
+    if (Result<void> good = check_limits(); !good) return std::unexpected(good.error());
+  }
+  Result<std::unique_ptr<RecordedGroup>> group =
+      MakeGroup(host, clock, *guardian, *dir, &config.agent);
   if (!group) return std::unexpected(group.error());
   const auto undo = [&group](const Error& error) {
     [[maybe_unused]] Result<void> removed = (*group)->Remove();
     return std::unexpected(error);
   };
-  Result<Paths> paths = MakePaths(config.agent.id);
+  Result<Paths> paths = MakePaths(*dir, config.agent.id);
   if (!paths) return undo(paths.error());
   guardian->Remember(paths->agent_socket);
   guardian->Remember(paths->control_socket);
   Result<std::unique_ptr<Loop>> loop = Loop::Create();
   if (!loop) return undo(loop.error());
 
-  Agent agent(std::move(config.agent), *std::move(group), clock);
+  RecordedGroup& recorded = **group;
+  Agent agent(std::move(config.agent), *std::move(group), clock, std::move(account));
+  recorded.DescribeBy([&agent](AgentRecord& record) { Describe(agent, &record); });
   std::optional<Runner> runner;
-  runner.emplace(*std::move(loop), agent, *guardian, config.quiet);
+  runner.emplace(*std::move(loop), agent, recorded, *guardian, config.quiet);
   const Result<void> ran = runner->Run(*paths, masks, config.argv);
   const Result<void> finished = agent.Finish();
   runner->PrintNotices();

@@ -1,9 +1,11 @@
 // `mete run`: starts a program as an agent, holds it to its budget, reports.
 //
-// One thread. The order: group, guardian, sockets, program, loop until the main process ends; then
-// everything that is left of it is killed, the final reading taken, the group removed.
+// One thread. The order: guardian, account, group, sockets, program, loop until the main process
+// ends; then everything that is left of it is killed, the final reading taken, the group removed.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,7 +17,10 @@
 namespace mete::agent {
 
 struct RunConfig {
-  AgentConfig agent;         // an empty id: "run-PID"
+  AgentConfig agent;  // an empty id: "run-PID"
+  // Opens a stored account in place of a new one in memory, and makes the agent's limits and
+  // policies those of it. Called when the guardian is there, so it may start threads.
+  std::function<Result<std::unique_ptr<Account>>(AgentConfig&)> open_account;
   std::vector<char*> argv;   // ends with a nullptr
   bool best_effort = false;  // run although the machine holds a limit badly or not at all
   bool quiet = false;
