@@ -1,6 +1,6 @@
 # Everything a developer types. `make test` is what .ci/run runs.
 
-.PHONY: build demo test soak bench fuzz format lint clean
+.PHONY: build demo test test-vm soak bench fuzz format lint clean
 .DEFAULT_GOAL := build
 
 MINUTES ?= 10
@@ -20,10 +20,16 @@ demo:
 	@cmake --build --preset release --target mete_program
 	@python3 scripts/demo.py
 
-# Builds and runs everything with GCC: release, ASan + UBSan, TSan. The last line counts.
+# Builds and runs everything with GCC: release, ASan + UBSan, TSan, and two kernels in virtual
+# machines. The last line counts.
 test:
-	@scripts/setup build test gpu python
+	@scripts/setup build test gpu python vm
 	@python3 scripts/run_tests.py
+
+# The virtual machines alone: control groups v2 on two kernels.
+test-vm:
+	@scripts/setup build test gpu vm
+	@python3 scripts/run_tests.py --only vm
 
 # The test programs over and over, each round with another seed: make soak MINUTES=60
 soak:

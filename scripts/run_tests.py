@@ -1,6 +1,7 @@
-"""Builds and tests everything: release, ASan + UBSan, TSan. The last line is the sum.
+"""Builds and tests everything: release, ASan + UBSan, TSan, and the release build in virtual
+machines. The last line is the sum.
 
-    scripts/run_tests.py [--only PRESET]...
+    scripts/run_tests.py [--only PRESET|vm]...
 
 The sum is `N passed, N failed, N skipped`; the exit status is 1 if any failed.
 """
@@ -19,6 +20,7 @@ import check
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PRESETS = ("test", "asan", "tsan")
+GUESTS = "vm"  # tests/vm/suite.py, with what the preset "test" builds
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -56,6 +58,12 @@ def environment():
 def build(preset):
     return quietly(f"{preset}: configure", ["cmake", "--preset", preset]) and quietly(
         f"{preset}: build", ["cmake", "--build", "--preset", preset])
+
+
+def build_for_guests():
+    """What the virtual machine suite runs, and nothing else of the release build."""
+    return quietly("test: configure", ["cmake", "--preset", "test"]) and quietly(
+        "vm: build", ["cmake", "--build", "--preset", "test", "--target", "vm_programs"])
 
 
 def fixed_addresses():
@@ -146,6 +154,21 @@ def never_ran(named, seen):
     return sorted(name for name in named if name[0].isupper() and not ran(name))
 
 
+def run_guests(total):
+    """The virtual machine suite: one account for each kernel."""
+    folder = build_folder("test") / "vm"
+    for account in folder.glob("*.xml"):
+        account.unlink()
+    subprocess.run([sys.executable, "-B", ROOT / "tests" / "vm" / "suite.py",
+                    "--build", build_folder("test"), "--folder", folder],
+                   cwd=ROOT, stdin=subprocess.DEVNULL)
+    accounts = sorted(folder.glob("*.xml"))
+    for account in accounts:
+        total.add(f"vm {account.stem}", account)
+    if not accounts:
+        total.failed.append((f"{GUESTS}: suite", "it ended without an account; see above"))
+
+
 def look_at_coverage(total):
     """What docs/seed-coverage.md names has run."""
     named = {name for _, proofs in check.coverage_rows(check.Tree(ROOT)) for name in proofs}
@@ -155,16 +178,24 @@ def look_at_coverage(total):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", action="append", choices=PRESETS)
-    presets = parser.parse_args().only or PRESETS
+    parser.add_argument("--only", action="append", choices=(*PRESETS, GUESTS))
+    wanted = parser.parse_args().only or (*PRESETS, GUESTS)
     started = time.monotonic()
     total = Sum()
-    for preset in presets:
-        if build(preset):
+    built = {}
+    for preset in wanted:
+        if preset == GUESTS:
+            continue
+        built[preset] = build(preset)
+        if built[preset]:
             total.add(preset, run_tests(preset))
         else:
             total.failed.append((f"{preset}: build", "did not build; see above"))
-    if presets == PRESETS and not total.failed:
+    if GUESTS in wanted and (built["test"] if "test" in built else build_for_guests()):
+        run_guests(total)
+    elif GUESTS in wanted:
+        total.failed.append((f"{GUESTS}: build", "did not build; see above"))
+    if set(wanted) == {*PRESETS, GUESTS} and not total.failed:
         look_at_coverage(total)
     say(f"all: {time.monotonic() - started:.0f} s")
     total.print()

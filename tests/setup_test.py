@@ -66,6 +66,13 @@ class SetupTest(unittest.TestCase):
         done, called = self.run_setup("gpu", hide=["glslangValidator"])
         self.assertIn("install -y --no-install-recommends glslang-tools\n", called)
 
+    def test_virtual_machines_are_a_group_of_their_own(self):
+        hidden = ["qemu-system-x86_64"]
+        done, called = self.run_setup("build", "test", hide=hidden)
+        self.assertEqual((done.returncode, called), (0, ""))
+        done, called = self.run_setup("vm", hide=hidden)
+        self.assertIn("install -y --no-install-recommends qemu-system-x86\n", called)
+
     def test_a_failing_package_manager_is_shown(self):
         done, _ = self.run_setup("build", hide=["ninja"], apt=FAIL)
         self.assertEqual(done.returncode, 1)

@@ -1,0 +1,125 @@
+"""Boots Debian's kernels as guests with control groups v2 and runs the programs below in each.
+
+    suite.py --build BUILD --folder FOLDER [--only KERNEL] [--programs NAME,..]
+
+FOLDER keeps what was fetched, and gets KERNEL.xml, in the form of ctest's own account; the exit
+status says whether every case passed. docs/enforcement.md has what the suite is for.
+"""
+
+import argparse
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import time
+
+import guest
+import python_files
+from cases import Case, cases_in, write_account
+from initramfs import Archive
+
+HERE = pathlib.Path(__file__).resolve().parent
+SOURCE = HERE.parent.parent
+KERNELS = {"6.1": "linux-image-cloud-amd64", "6.12": "linux-image-6.12-cloud-amd64"}
+
+# Name, seconds at most, command line. Those whose cases ask about the kernel; what is the same on
+# every kernel (flags, texts) is tried where mete is built.
+PROGRAMS = (
+    ("cgroup_host_test", 150, "/tests/cgroup_host_test --gtest_filter=-*fake*:Probe.*:NoHost.*"),
+    ("enforcement_test", 240, "/session python3 -B /guest/run_cases.py /e2e/enforcement_test.py"),
+)
+# Programs of this machine that the tests start, which busybox's are not quite like.
+TOOLS = ("sh", "env", "setsid", "sleep", "timeout")
+
+
+def fetch(folder):
+    """The kernels that are not there yet; why not, or ""."""
+    missing = [meta for meta in KERNELS.values() if not (folder / meta / "vmlinuz").exists()]
+    if not missing:
+        return ""
+    done = subprocess.run([SOURCE / "scripts" / "setup_vm", folder, *missing], text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    if done.returncode == 0:
+        return ""
+    return f"cannot be fetched from Debian's archive:\n{done.stdout}"
+
+
+def assemble(build, folder, programs):
+    archive = Archive()
+    for name in ("dev", "proc", "run", "sys", "tmp"):
+        archive.folder(name)
+    for name in ("init", "session"):
+        archive.file(name, (HERE / name).read_bytes(), 0o755)
+    for name in ("passwd", "group"):
+        archive.file(f"etc/{name}", (HERE / name).read_bytes())
+    archive.program(shutil.which("busybox"), "bin/busybox")
+    for name in TOOLS:
+        archive.program(pathlib.Path(shutil.which(name)).resolve(), f"usr/bin/{name}")
+    python_files.add_to(archive, folder / "python")
+    archive.program(build / "mete", "usr/bin/mete")
+    archive.program(build / "tests" / "cgroup_host_test", "tests/cgroup_host_test")
+    for name in ("guest", "e2e"):
+        for file in sorted((HERE.parent / name if name == "e2e" else HERE / name).glob("*.py")):
+            archive.file(f"{name}/{file.name}", file.read_bytes())
+    archive.file("programs", "".join(
+        f"{name} {seconds} {command}\n" for name, seconds, command in programs).encode())
+    path = folder / "initramfs"
+    archive.write(path)
+    return path
+
+
+def run(kernel, folder, image):
+    """The cases of one kernel."""
+    vmlinuz = folder / KERNELS[kernel] / "vmlinuz"
+    text, why = guest.boot(vmlinuz, image, folder / kernel)
+    cases = cases_in(text)
+    if why:
+        cases.append(Case("guest", "fail", 0, why))
+    return cases
+
+
+def say(kernel, cases, seconds):
+    count = {status: sum(case.status == status for case in cases)
+             for status in ("run", "fail", "notrun")}
+    for case in cases:
+        if case.status == "fail":
+            print(f"--- vm {kernel}: {case.name}\n{case.text}")
+    print(f"vm {kernel}: {count['run']} passed, {count['fail']} failed, {count['notrun']} skipped, "
+          f"{seconds:.0f} s", flush=True)
+    return count["fail"] == 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--folder", type=pathlib.Path, required=True)
+    parser.add_argument("--only", action="append", choices=KERNELS)
+    parser.add_argument("--programs", default="")
+    given = parser.parse_args()
+    wanted = given.programs.split(",") if given.programs else None
+    programs = [row for row in PROGRAMS if not wanted or row[0] in wanted]
+    folder = given.folder.resolve()
+    good = True
+    why = skip = ""
+    if platform.machine() != "x86_64":
+        skip = f"the kernels and what is built here must both be x86-64's: {platform.machine()}"
+    else:
+        why = fetch(folder)
+        image = assemble(given.build.resolve(), folder, programs)
+    for kernel in given.only or KERNELS:
+        started = time.monotonic()
+        if skip:
+            cases = [Case("guest", "notrun", 0, skip)]
+        elif why and not (folder / KERNELS[kernel] / "vmlinuz").exists():
+            cases = [Case("kernel", "fail", 0, why)]
+        else:
+            cases = run(kernel, folder, image)
+        write_account(folder / f"{kernel}.xml", cases)
+        good = say(kernel, cases, time.monotonic() - started) and good
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
