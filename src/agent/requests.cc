@@ -34,15 +34,15 @@ Result<std::int64_t> ReadAmount(const UsageField& field, const Json& value) {
   return field.form == AmountForm::kMebi ? BytesOfMebi(*amount, field.name) : amount;
 }
 
+}  // namespace
+
 Result<Json> ReadObject(std::string_view body) {
   Result<Json> json = wire::ParseJson(body);
   if (json && json->AsObject() == nullptr) return Refuse("the body must be a JSON object");
   return json;
 }
 
-}  // namespace
-
-Result<UsageMessage> ReadUsage(std::string_view body, bool with_ttl) {
+Result<UsageMessage> ReadUsage(std::string_view body, bool with_ttl, bool with_source) {
   Result<Json> json = ReadObject(body);
   if (!json) return std::unexpected(json.error());
   UsageMessage message;
@@ -52,6 +52,14 @@ Result<UsageMessage> ReadUsage(std::string_view body, bool with_ttl) {
       if (!nano) return std::unexpected(nano.error());
       if (*nano <= 0) return Refuse("ttl_seconds: allowed: more than 0");
       message.ttl = Duration(*nano);
+      continue;
+    }
+    if (with_source && name == "source") {
+      const std::string* source = value.AsString();
+      if (source == nullptr || (*source != "sampled" && *source != "reported")) {
+        return Refuse("source: allowed: \"reported\" or \"sampled\"");
+      }
+      message.source = *source == "sampled" ? Source::kSampled : Source::kReported;
       continue;
     }
     const auto* field = std::ranges::find(kUsageFields, name, &UsageField::name);
@@ -70,6 +78,26 @@ Result<UsageMessage> ReadUsage(std::string_view body, bool with_ttl) {
   return message;
 }
 
+Result<ResourceLimits> LimitsOf(const Json& object) {
+  if (object.AsObject() == nullptr) return Refuse("limits: allowed: {NAME: AMOUNT or null, ...}");
+  ResourceLimits result;
+  for (const auto& [name, value] : *object.AsObject()) {
+    const std::optional<LimitKind> kind = FindLimit(name);
+    if (!kind) return Refuse("limits: unknown, given: " + name);
+    if (value.IsNull()) {
+      result[*kind] = Limit{};
+      continue;
+    }
+    const std::string* text = value.AsString();
+    if (text == nullptr && value.AsNumber() != nullptr) text = &value.AsNumber()->text;
+    if (text == nullptr) return Refuse(name + ": allowed: a quantity or null");
+    Result<Limit> limit = ParseLimit(*kind, *text);
+    if (!limit) return std::unexpected(limit.error());
+    result[*kind] = *std::move(limit);
+  }
+  return result;
+}
+
 Result<ResourceLimits> ReadLimits(std::string_view body) {
   const auto failed = [](const Error& error) {
     return Fail(ErrorCode::kUpdateFailed, error.ToString());
@@ -82,23 +110,8 @@ Result<ResourceLimits> ReadLimits(std::string_view body) {
     return failed({ErrorCode::kInvalidArgument,
                    "allowed: {\"limits\": {NAME: AMOUNT or null, ...}} and nothing else"});
   }
-  ResourceLimits result;
-  for (const auto& [name, value] : *limits->AsObject()) {
-    const std::optional<LimitKind> kind = FindLimit(name);
-    if (!kind) return failed({ErrorCode::kInvalidArgument, "limits: unknown, given: " + name});
-    if (value.IsNull()) {
-      result[*kind] = Limit{};
-      continue;
-    }
-    const std::string* text = value.AsString();
-    if (text == nullptr && value.AsNumber() != nullptr) text = &value.AsNumber()->text;
-    if (text == nullptr) {
-      return failed({ErrorCode::kInvalidArgument, name + ": allowed: a quantity or null"});
-    }
-    Result<Limit> limit = ParseLimit(*kind, *text);
-    if (!limit) return failed(limit.error());
-    result[*kind] = *std::move(limit);
-  }
+  Result<ResourceLimits> result = LimitsOf(*limits);
+  if (!result) return failed(result.error());
   return result;
 }
 

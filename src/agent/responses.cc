@@ -13,8 +13,6 @@ namespace {
 
 using wire::JsonWriter;
 
-__extension__ using Int128 = __int128;
-
 int StatusOf(ErrorCode code) {
   switch (code) {
     case ErrorCode::kNotFound: return 404;
@@ -51,60 +49,6 @@ std::string_view TitleOf(ErrorCode code) {
   return "Error";
 }
 
-void WriteAmount(JsonWriter& json, std::string_view name, const LimitInfo& info,
-                 std::int64_t amount) {
-  if (info.unit == Unit::kNano) {
-    json.FieldNano(name, amount);
-  } else {
-    json.Field(name, amount);
-  }
-}
-
-// A limit, or what it leaves: null where there is none. What is used may be as large, and is not.
-void WriteLimit(JsonWriter& json, std::string_view name, const LimitInfo& info,
-                std::int64_t amount) {
-  if (amount == kUnlimited) {
-    json.Key(name).Null();
-  } else {
-    WriteAmount(json, name, info, amount);
-  }
-}
-
-void WriteWindows(JsonWriter& json, std::string_view name, const std::vector<LimitUsage>& usages,
-                  const Clock& clock) {
-  json.Key(name).BeginArray();
-  for (const LimitUsage& usage : usages) {
-    const LimitInfo& info = InfoOf(usage.kind);
-    json.BeginObject().Field("limit", info.name);
-    WriteLimit(json, "amount", info, usage.limit.amount);
-    WriteAmount(json, "used", info, usage.used);
-    WriteAmount(json, "held", info, usage.held);
-    WriteLimit(json, "remaining", info, usage.remaining());
-    json.FieldBool("violated", usage.violated);
-    if (usage.reset_at) {
-      json.Field("reset_at", TimeText(*usage.reset_at, clock));
-    } else {
-      json.Key("reset_at").Null();
-    }
-    json.EndObject();
-  }
-  json.EndArray();
-}
-
-void WriteAmounts(JsonWriter& json, std::string_view name, const Amounts& amounts) {
-  json.Key(name).BeginObject();
-  for (const UsageField& field : kUsageFields) {
-    if (!amounts.Has(field.resource)) continue;
-    const std::int64_t amount = amounts.Get(field.resource);
-    switch (field.form) {
-      case AmountForm::kWhole: json.Field(field.name, amount); break;
-      case AmountForm::kNano: json.FieldNano(field.name, amount); break;
-      case AmountForm::kMebi: json.FieldNano(field.name, MebiNano(amount)); break;
-    }
-  }
-  json.EndObject();
-}
-
 // Used in the main window where a limit looks at it, else since the start.
 std::int64_t UsedOf(const ResourceQuota& quota, LimitKind main, std::int64_t total) {
   for (const LimitUsage& usage : quota.windows) {
@@ -113,41 +57,23 @@ std::int64_t UsedOf(const ResourceQuota& quota, LimitKind main, std::int64_t tot
   return total;
 }
 
-void WriteQuota(JsonWriter& json, const Agent& agent, std::optional<pid_t> pid) {
+void WriteQuotaOf(JsonWriter& json, const Agent& agent, std::optional<pid_t> pid) {
   const ResourceQuota quota = agent.quota();
-  const ResourceUsage totals = agent.totals();
-  json.BeginObject().Field("scope", "agent").Field("target_id", agent.id());
-  json.Field("state", NameOf(agent.state()));
-  json.Key("causes").BeginArray();
-  for (const Cause& cause : quota.causes) {
-    json.String(cause.limit ? InfoOf(*cause.limit).name : "operator");
-  }
-  json.EndArray().FieldBool("is_throttled", quota.throttled);
-  if (pid) json.Field("pid", std::int64_t{*pid});
-  json.Key("limits").BeginObject();
-  for (const std::optional<Limit>& limit : agent.config().limits.entries) {
-    if (!limit || limit->amount == kUnlimited) continue;
-    const auto kind = static_cast<LimitKind>(&limit - agent.config().limits.entries.data());
-    json.Field(InfoOf(kind).name, limit->text);
-  }
-  json.EndObject().Key("usage").BeginObject();
-  json.FieldNano("cpu_seconds", UsedOf(quota, LimitKind::kCpuSecondsPerHour, totals.cpu_ns));
-  json.FieldNano("memory_mb", MebiNano(agent.sample().memory_bytes));
-  json.FieldNano("memory_peak_mb", MebiNano(agent.sample().memory_peak_bytes));
-  json.Field("tokens_consumed", UsedOf(quota, LimitKind::kTokensPerHour, totals.tokens_consumed));
-  json.Field("requests", totals.requests);
-  json.FieldNano("cost", totals.cost_nano);
-  json.EndObject();
-  WriteWindows(json, "windows", quota.windows, agent.clock());
-  std::optional<Time> reset_at;
+  QuotaPage page{.quota = quota,
+                 .limits = agent.config().limits,
+                 .usage = agent.totals(),
+                 .state = NameOf(agent.state()),
+                 .pid = pid};
+  page.usage.cpu_ns = UsedOf(quota, LimitKind::kCpuSecondsPerHour, page.usage.cpu_ns);
+  page.usage.memory_bytes = agent.sample().memory_bytes;
+  page.usage.memory_peak_bytes = agent.sample().memory_peak_bytes;
+  page.usage.tokens_consumed = UsedOf(quota, LimitKind::kTokensPerHour, page.usage.tokens_consumed);
   for (const LimitUsage& usage : quota.windows) {
     if (usage.reset_at && InfoOf(usage.kind).window == std::chrono::hours(1)) {
-      reset_at = usage.reset_at;
+      page.reset_at = usage.reset_at;
     }
   }
-  json.Key("reset_at");
-  reset_at ? json.String(TimeText(*reset_at, agent.clock())) : json.Null();
-  json.EndObject();
+  WriteQuota(json, page, agent.clock());
 }
 
 }  // namespace
@@ -180,29 +106,28 @@ wire::HttpResponse JsonResponse(int status, std::string body) {
 
 std::string QuotaJson(const Agent& agent, std::optional<pid_t> pid) {
   JsonWriter json;
-  WriteQuota(json, agent, pid);
+  WriteQuotaOf(json, agent, pid);
   return json.Take();
 }
 
 std::string QuotaListJson(const Agent& agent, std::optional<pid_t> pid) {
   JsonWriter json;
   json.BeginObject().Key("quotas").BeginArray();
-  WriteQuota(json, agent, pid);
+  WriteQuotaOf(json, agent, pid);
   return json.EndArray().EndObject().Take();
 }
 
 std::string TotalsJson(const Agent& agent) {
-  const ResourceUsage totals = agent.totals();
+  ResourceUsage totals = agent.totals();
+  totals.memory_bytes = agent.sample().memory_bytes;
+  totals.memory_peak_bytes = agent.sample().memory_peak_bytes;
   JsonWriter json;
-  json.BeginObject().FieldNano("cpu_seconds", totals.cpu_ns);
-  json.FieldNano("memory_mb", MebiNano(agent.sample().memory_bytes));
-  json.FieldNano("memory_peak_mb", MebiNano(agent.sample().memory_peak_bytes));
-  json.Field("tokens_consumed", totals.tokens_consumed).Field("requests", totals.requests);
-  return json.FieldNano("cost", totals.cost_nano).EndObject().Take();
+  WriteUsage(json, totals);
+  return json.Take();
 }
 
 std::string ReceiptJson(const Settlement& settlement, const ResourceQuota& quota, bool replayed,
-                        const Clock& clock) {
+                        const Clock& clock, std::optional<bool> durable) {
   const Receipt& receipt = settlement.receipt;
   JsonWriter json;
   json.BeginObject();
@@ -215,6 +140,7 @@ std::string ReceiptJson(const Settlement& settlement, const ResourceQuota& quota
     if (receipt.measured.Has(field.resource)) json.String(field.name);
   }
   json.EndArray().FieldBool("replayed", replayed);
+  if (durable) json.FieldBool("durable", *durable);
   json.FieldBool("suspended", receipt.suspended).FieldBool("throttled", receipt.throttled);
   json.FieldBool("action_pending", receipt.action_pending);
   if (receipt.retry_after > Duration::zero()) {
@@ -232,11 +158,6 @@ std::string HoldJson(std::uint64_t id, Time expires, const Clock& clock) {
   JsonWriter json;
   json.BeginObject().Field("hold_id", std::to_string(id));
   return json.Field("expires_at", TimeText(expires, clock)).EndObject().Take();
-}
-
-std::int64_t MebiNano(std::int64_t bytes) {
-  const Int128 nano = static_cast<Int128>(bytes) * 1'000'000'000 / (1 << 20);
-  return nano > kUnlimited ? kUnlimited : static_cast<std::int64_t>(nano);
 }
 
 }  // namespace mete::agent

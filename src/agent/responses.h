@@ -6,6 +6,7 @@
 #include <string>
 
 #include "agent/agent.h"
+#include "agent/quota_json.h"
 #include "mete/error.h"
 #include "mete/resource_manager.h"
 #include "wire/http.h"
@@ -20,12 +21,9 @@ std::string QuotaJson(const Agent& agent, std::optional<pid_t> pid);
 std::string QuotaListJson(const Agent& agent, std::optional<pid_t> pid);
 std::string TotalsJson(const Agent& agent);
 // What a settlement answers, or a report, which is one that nothing was reserved for. `quota`: as
-// it is afterwards.
+// it is afterwards. `durable`: unset where there is no store.
 std::string ReceiptJson(const Settlement& settlement, const ResourceQuota& quota, bool replayed,
-                        const Clock& clock);
+                        const Clock& clock, std::optional<bool> durable = std::nullopt);
 std::string HoldJson(std::uint64_t id, Time expires, const Clock& clock);
-
-// Bytes in MiB, in billionths: what memory_mb means.
-std::int64_t MebiNano(std::int64_t bytes);
 
 }  // namespace mete::agent

@@ -1,9 +1,11 @@
 #include "agent/socket_server.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -25,21 +27,45 @@ std::unexpected<Error> SocketError(const char* what, const std::string& path) {
 
 }  // namespace
 
-SocketServer::SocketServer(Loop& loop, const Clock& clock, Options options, Handler handler)
-    : loop_(loop), clock_(clock), options_(std::move(options)), handler_(std::move(handler)) {}
+SocketServer::SocketServer(Loop& loop, const Clock& clock, Options options, Taker taker)
+    : loop_(loop), clock_(clock), options_(std::move(options)), taker_(std::move(taker)) {}
 
 Result<std::unique_ptr<SocketServer>> SocketServer::Listen(Loop& loop, const Clock& clock,
                                                            Options options, Handler handler) {
+  return ListenLater(loop, clock, std::move(options),
+                     [handler = std::move(handler)](Ticket, const wire::HttpRequest& request,
+                                                    const std::shared_ptr<const Peer>& peer) {
+                       return std::optional<wire::HttpResponse>(handler(request, *peer));
+                     });
+}
+
+Result<std::unique_ptr<SocketServer>> SocketServer::ListenLater(Loop& loop, const Clock& clock,
+                                                                Options options, Taker taker) {
   std::unique_ptr<SocketServer> server(
-      new SocketServer(loop, clock, std::move(options), std::move(handler)));
-  const std::string& path = server->options_.path;
+      new SocketServer(loop, clock, std::move(options), std::move(taker)));
+  if (Result<void> bound = server->Bind(); !bound) return std::unexpected(bound.error());
+  server->SetAccepting(true);
+  return server;
+}
+
+Result<void> SocketServer::Bind() {
+  const std::string& path = options_.path;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
+  std::string name = path;
+  UniqueFd folder;
+  // An address holds 107 bytes and paths are longer; a descriptor of the folder has a short name.
   if (path.size() >= sizeof address.sun_path) {
+    const std::size_t slash = path.rfind('/');
+    folder.reset(open(path.substr(0, slash + 1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!folder) return SocketError("folder", path);
+    name = "/proc/self/fd/" + std::to_string(folder.get()) + path.substr(slash);
+  }
+  if (name.size() >= sizeof address.sun_path) {
     errno = ENAMETOOLONG;
     return SocketError("bind", path);
   }
-  std::memcpy(address.sun_path, path.data(), path.size());
+  std::memcpy(address.sun_path, name.data(), name.size());
   UniqueFd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!listener) return SocketError("socket", path);
   // The file takes over the mode of the descriptor: at no time can anyone else connect.
@@ -47,14 +73,14 @@ Result<std::unique_ptr<SocketServer>> SocketServer::Listen(Loop& loop, const Clo
   unlink(path.c_str());
   const auto* bound = reinterpret_cast<const sockaddr*>(&address);
   if (bind(listener.get(), bound, sizeof address) != 0) return SocketError("bind", path);
-  server->listener_ = std::move(listener);
-  if (listen(server->listener_.get(), SOMAXCONN) != 0) return SocketError("listen", path);
-  server->SetAccepting(true);
-  return server;
+  listener_ = std::move(listener);
+  if (listen(listener_.get(), SOMAXCONN) != 0) return SocketError("listen", path);
+  return {};
 }
 
 SocketServer::~SocketServer() {
   while (!connections_.empty()) Close(connections_.begin());
+  while (!held_.empty()) Close(held_.begin());
   if (!listener_) return;
   SetAccepting(false);
   unlink(options_.path.c_str());
@@ -76,20 +102,21 @@ bool SocketServer::MayMakeRoom() const {
 }
 
 void SocketServer::Accept() {
-  while (connections_.size() < options_.most_connections || MayMakeRoom()) {
+  while (!IsFull() || MayMakeRoom()) {
     UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
       // Without descriptors to spare it waits, like a full server.
       if (errno == EMFILE || errno == ENFILE) SetAccepting(false);
       return;
     }
-    if (connections_.size() == options_.most_connections) Close(connections_.begin());
+    if (IsFull()) Close(connections_.begin());
     connections_.emplace_back();
     const Place place = std::prev(connections_.end());
-    place->peer = IdentifyPeer(socket.get());
+    place->peer = std::make_shared<const Peer>(IdentifyPeer(socket.get()));
     place->socket = std::move(socket);
     place->active = clock_.Now();
     auto on_events = [this, place](std::uint32_t events) { OnEvents(place, events); };
+    place->watched = EPOLLIN;
     if (!loop_.Add(place->socket.get(), EPOLLIN, on_events)) connections_.erase(place);
   }
   SetAccepting(false);
@@ -97,37 +124,44 @@ void SocketServer::Accept() {
 
 void SocketServer::OnEvents(Place place, std::uint32_t events) {
   place->active = clock_.Now();
-  connections_.splice(connections_.end(), connections_, place);
+  const bool is_held = place->ticket != 0;
+  if (!is_held) connections_.splice(connections_.end(), connections_, place);
   bool open = true;
-  if ((events & EPOLLOUT) != 0) open = Send(*place) && Answer(*place, {});
-  if (open && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) open = Receive(*place);
+  if ((events & EPOLLOUT) != 0) open = Send(*place) && Take(place, {});
+  if (is_held) {
+    open = open && (events & (EPOLLHUP | EPOLLERR)) == 0;
+  } else if (open && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
+    open = Receive(place);
+  }
   if (!open) Close(place);
 }
 
-bool SocketServer::Receive(Connection& connection) {
+bool SocketServer::Receive(Place place) {
+  Connection& connection = *place;
   // A caller that does not take its answers is not read from: it waits, and nothing piles up.
-  if (!connection.unsent.empty()) return true;
+  if (!connection.unsent.empty() || connection.ticket != 0) return true;
   std::array<char, kReadBytes> buffer;
   const ssize_t got = recv(connection.socket.get(), buffer.data(), buffer.size(), 0);
   if (got < 0) return errno == EAGAIN || errno == EINTR;
   if (got == 0) return false;
   connection.request_bytes += static_cast<std::size_t>(got);
-  return Answer(connection, {buffer.data(), static_cast<std::size_t>(got)});
+  return Take(place, {buffer.data(), static_cast<std::size_t>(got)});
 }
 
 // One request after the other, each answered before the next is looked at.
-bool SocketServer::Answer(Connection& connection, std::string_view bytes) {
-  while (connection.unsent.empty() && !connection.closing) {
+bool SocketServer::Take(Place place, std::string_view bytes) {
+  Connection& connection = *place;
+  while (connection.unsent.empty() && !connection.closing && connection.ticket == 0) {
     auto fed = connection.parser.Feed(bytes);
     bytes = {};
-    wire::HttpResponse response;
+    std::optional<wire::HttpResponse> response;
     if (!fed) {
       response = ProblemOf(fed.error(), connection.parser.error_status());
       connection.closing = true;
-    } else if (const std::optional<wire::HttpRequest> request = *std::move(fed)) {
-      response = handler_(*request, connection.peer);
+    } else if (std::optional<wire::HttpRequest> request = *std::move(fed)) {
       connection.closing = wire::FindHeader(request->headers, "connection") == "close";
       connection.request_bytes = 0;
+      response = taker_(++last_ticket_, *std::move(request), connection.peer);
     } else if (connection.request_bytes > kMostRequestBytes) {
       response =
           ProblemOf({ErrorCode::kInvalidArgument,
@@ -137,10 +171,39 @@ bool SocketServer::Answer(Connection& connection, std::string_view bytes) {
     } else {
       return true;
     }
-    connection.unsent = wire::Serialize(response, connection.closing);
+    if (!response) {
+      connection.ticket = last_ticket_;
+      tickets_[last_ticket_] = place;
+      held_.splice(held_.end(), connections_, place);
+      Watch(connection);
+      return true;
+    }
+    connection.unsent = wire::Serialize(*response, connection.closing);
     if (!Send(connection)) return false;
   }
   return true;
+}
+
+void SocketServer::Answer(Ticket ticket, const wire::HttpResponse& response) {
+  const auto found = tickets_.find(ticket);
+  if (found == tickets_.end()) return;
+  const Place place = found->second;
+  tickets_.erase(found);
+  place->ticket = 0;
+  place->active = clock_.Now();
+  connections_.splice(connections_.end(), held_, place);
+  place->unsent = wire::Serialize(response, place->closing);
+  if (!Send(*place) || !Take(place, {})) Close(place);
+}
+
+bool SocketServer::Push(Ticket ticket, std::string_view bytes) {
+  const auto found = tickets_.find(ticket);
+  if (found == tickets_.end()) return false;
+  const Place place = found->second;
+  place->unsent += bytes;
+  if (Send(*place) && place->unsent.size() <= kMostUnsentBytes) return true;
+  Close(place);
+  return false;
 }
 
 bool SocketServer::Send(Connection& connection) {
@@ -152,17 +215,28 @@ bool SocketServer::Send(Connection& connection) {
     if (sent < 0) break;
     connection.unsent.erase(0, static_cast<std::size_t>(sent));
   }
-  const bool waiting = !connection.unsent.empty();
-  if (waiting != connection.watching_output) {
-    loop_.Change(connection.socket.get(), waiting ? EPOLLOUT : EPOLLIN);
-    connection.watching_output = waiting;
-  }
-  return waiting || !connection.closing;
+  Watch(connection);
+  return !connection.unsent.empty() || !connection.closing || connection.ticket != 0;
+}
+
+// That a caller has gone (EPOLLHUP) is always watched for.
+void SocketServer::Watch(Connection& connection) {
+  std::uint32_t wanted = 0;
+  if (connection.ticket == 0) wanted = EPOLLIN;
+  if (!connection.unsent.empty()) wanted = EPOLLOUT;
+  if (wanted == connection.watched) return;
+  loop_.Change(connection.socket.get(), wanted);
+  connection.watched = wanted;
 }
 
 void SocketServer::Close(Place place) {
   loop_.Remove(place->socket.get());
-  connections_.erase(place);
+  if (place->ticket != 0) {
+    tickets_.erase(place->ticket);
+    held_.erase(place);
+  } else {
+    connections_.erase(place);
+  }
   SetAccepting(true);
 }
 
