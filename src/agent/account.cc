@@ -43,6 +43,7 @@ class LocalAccount final : public Account {
   Result<void> Resume(bool override_causes) override {
     return manager_->Resume(target_, override_causes);
   }
+  Result<void> ClearThrottle() override { return manager_->ClearThrottle(target_); }
 
   ResourceQuota Quota() override {
     if (Result<ResourceQuota> quota = manager_->GetQuota(target_)) last_ = *std::move(quota);

@@ -32,6 +32,7 @@ class Account {
   virtual Result<void> Reset() = 0;
   virtual Result<void> Suspend() = 0;
   virtual Result<void> Resume(bool override_causes) = 0;
+  virtual Result<void> ClearThrottle() = 0;
 
   virtual ResourceQuota Quota() = 0;
   virtual ResourceUsage Totals() = 0;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "agent/sampling.h"
 #include "agent/time_text.h"
 #include "base/check.h"
 #include "mete/units.h"
@@ -24,8 +25,27 @@ constexpr Duration kFirstRetry = seconds(1);
 constexpr Duration kLastRetry = seconds(60);
 // Between two looks at a level that no event announces.
 constexpr Duration kMemoryInterval = milliseconds(100);
+// Pressure comes in waves of seconds; people are told of each minute that has any.
+constexpr Duration kPressureInterval = seconds(60);
+
+// What the agent may use at most, to take a share of.
+std::int64_t FullRate(const AgentConfig& config, const KernelLimits& kernel) {
+  constexpr std::int64_t kCore = 1'000'000'000;
+  return kernel.cpu_nanocores.value_or(std::max(config.cores, 1u) * kCore);
+}
+
+// Whether this cause turns the CPU down; for the others, reservations wait.
+bool TakesCpu(const Cause& cause, const AgentConfig& config) {
+  if (cause.action != QuotaAction::kThrottle || !cause.limit) return false;
+  const Resource resource = InfoOf(*cause.limit).resource;
+  return resource == Resource::kCpu || (resource == Resource::kMemory && !config.memory_slows);
+}
 
 }  // namespace
+
+std::int64_t GraceRate(unsigned cores) noexcept {
+  return std::min<std::int64_t>(std::max(cores, 1u) * std::int64_t{500'000'000}, 1'000'000'000);
+}
 
 std::string EndText(const AgentConfig& config, const EndCause& cause) {
   switch (cause.kind) {
@@ -38,6 +58,7 @@ std::string EndText(const AgentConfig& config, const EndCause& cause) {
       return fmt::format("suspended for {} (--max-suspend)",
                          FormatDuration(config.max_suspend.value_or(Duration::zero())));
     case EndCause::kOperator: return "an operator asked for it";
+    case EndCause::kEscape: return "a process left the control group again";
     case EndCause::kSignal: {
       const char* name = sigabbrev_np(cause.signal);
       return name == nullptr ? fmt::format("signal {}", cause.signal) : fmt::format("SIG{}", name);
@@ -141,7 +162,25 @@ void Agent::Measure(Duration freshness) {
   [[maybe_unused]] Result<Receipt> counted =
       account_->Report(amounts, {.source = Source::kSampled});
   CheckKernelKill(before);
+  CheckRefusedForks(before);
   ApplyPendingMemory();
+}
+
+// Told once: a program that meets this limit goes on trying.
+void Agent::CheckRefusedForks(const Sample& before) {
+  if (before.pids_max_hits > 0 || sample_.pids_max_hits == 0) return;
+  history_.AddNotice(
+      fmt::format("pids: limit {} reached, a process or thread was refused", config_.pids_max));
+}
+
+void Agent::NotePressure(Pressure what, const PressureWatch& watch) {
+  const Time now = clock_.Now();
+  if (pressure_noted_at_ && now - *pressure_noted_at_ < kPressureInterval) return;
+  pressure_noted_at_ = now;
+  const std::string_view whom = what == Pressure::kMemoryFull ? "all processes" : "processes";
+  const std::string_view for_what = what == Pressure::kCpuSome ? "a processor" : "memory";
+  history_.AddNotice(fmt::format("pressure: {} waited for {}, {} or more within {}", whom, for_what,
+                                 FormatDuration(watch.stall), FormatDuration(watch.window)));
 }
 
 // Kills for want of memory on the whole machine are counted there too; they are this limit's doing
@@ -153,13 +192,12 @@ void Agent::CheckKernelKill(const Sample& before) {
   constexpr std::int64_t kOnePiece = 2 << 20;  // a huge page
   const bool met =
       sample_.memory_max_hits > 0 || sample_.memory_peak_bytes >= *kernel_.memory_max - kOnePiece;
-  if (!met) return;
+  // Once: of a group that it ends whole, the kernel counts the processes one after the other.
+  if (!met || std::exchange(kernel_kill_told_, true)) return;
   const Time now = clock_.Now();
   const Limit limit = config_.limits[LimitKind::kMemory].value_or(Limit{});
-  if (before.oom_kills == 0) {
-    history_.AddViolation(LimitKind::kMemory, sample_.memory_peak_bytes, limit.amount, now);
-    history_.AddNotice(fmt::format("killed by the kernel: memory: limit {} reached", limit.text));
-  }
+  history_.AddViolation(LimitKind::kMemory, sample_.memory_peak_bytes, limit.amount, now);
+  history_.AddNotice(fmt::format("killed by the kernel: memory: limit {} reached", limit.text));
   history_.AddAction(LimitKind::kMemory, "killed by the kernel", now);
   End({EndCause::kLimit, LimitKind::kMemory});
 }
@@ -195,6 +233,43 @@ void Agent::Reconcile() {
     retry_at_.reset();
     retry_pause_ = {};
   }
+}
+
+// Before the step: a rate that is turned down meets a group that still runs, and one that is to be
+// frozen or ended is lifted there.
+void Agent::Throttle(const ResourceQuota& quota, Time now) {
+  if (state_ == State::kTerminating || state_ == State::kKilled) return;
+  if (throttled_ && !quota.throttled) history_.AddNotice("no longer throttled");
+  throttled_ = quota.throttled;
+  const bool takes_cpu = std::ranges::any_of(
+      quota.causes, [this](const Cause& cause) { return TakesCpu(cause, config_); });
+  cpu_throttle_.Update(takes_cpu && config_.controllers.cpu, now);
+  if (cpu_throttle_.percent() == applied_percent_ || rate_retry_at_.value_or(now) > now) return;
+  Result<void> applied = ApplyRate();
+  rate_retry_at_.reset();
+  if (applied) return;
+  rate_retry_at_ = now + kFirstRetry;
+  history_.AddNotice(fmt::format("cannot throttle, tried again in {}: {}",
+                                 FormatDuration(kFirstRetry), applied.error().ToString()));
+}
+
+Result<void> Agent::ApplyRate() {
+  const int percent = cpu_throttle_.percent();
+  std::optional<std::int64_t> rate;
+  if (percent < 100) rate = ThrottledRate(FullRate(config_, kernel_), percent);
+  if (Result<void> set = group_->SetCpuRate(rate); !set) return set;
+  applied_percent_ = percent;
+  // Thousandths of a core are as fine as anyone reads.
+  history_.AddNotice(rate ? fmt::format("throttled: cpu at {} %, {} cores", percent,
+                                        FormatNanoDecimal(*rate / 1'000'000 * 1'000'000))
+                          : std::string("cpu at 100 % again"));
+  return {};
+}
+
+Result<void> Agent::ClearThrottle() {
+  if (Result<void> cleared = account_->ClearThrottle(); !cleared) return cleared;
+  cpu_throttle_.Clear();
+  return {};
 }
 
 Result<void> Agent::Take(Step step) {
@@ -249,6 +324,10 @@ Result<void> Agent::Terminate() {
   if (config_.grace > Duration::zero()) {
     // One that cannot be frozen gets the signal all the same.
     [[maybe_unused]] Result<void> frozen = group_->Freeze(kFreezeDeadline);
+    // Whatever it was throttled to; while it stands still, so that nothing is used in between.
+    if (config_.controllers.cpu) {
+      [[maybe_unused]] Result<void> capped = group_->SetCpuRate(GraceRate(config_.cores));
+    }
     const Result<void> sent = group_->Signal(SIGTERM);
     const Result<void> thawed = group_->Thaw();
     if (sent && thawed) {
@@ -306,6 +385,8 @@ std::optional<Time> Agent::NextDeadline() const {
   take(account_->NextDeadline());
   take(MeasureAt());
   take(kill_at_);
+  take(cpu_throttle_.NextChange());
+  if (cpu_throttle_.percent() != applied_percent_) take(rate_retry_at_);
   if (retry_at_ && *retry_at_ > clock_.Now()) take(retry_at_);
   if (suspended_since_ && config_.max_suspend) take(*suspended_since_ + *config_.max_suspend);
   return next;

@@ -19,6 +19,7 @@
 #include "agent/host.h"
 #include "agent/kernel_limits.h"
 #include "agent/reconcile.h"
+#include "agent/throttle.h"
 #include "mete/clock.h"
 #include "mete/resource_manager.h"
 
@@ -34,11 +35,18 @@ struct AgentConfig {
   std::optional<Duration> max_suspend;       // ends an agent that is suspended that long
   unsigned cores = 1;                        // of this machine: how fast CPU time can be used
   bool watch_memory = false;                 // the kernel keeps no peak, so mete has to look
+  // The kernel slows the agent down at its memory line (memory.high); where it only tells, an agent
+  // that is throttled for its memory gets less CPU time instead.
+  bool memory_slows = true;
 };
+
+// What an agent may use of the CPU between SIGTERM and the kill, however much it was allowed: one
+// core, or half of the machine if that is less, so that a fork bomb in its grace harms nobody.
+std::int64_t GraceRate(unsigned cores) noexcept;
 
 // Why mete ended an agent.
 struct EndCause {
-  enum Kind : std::uint8_t { kLimit, kMaxSuspend, kOperator, kSignal } kind;
+  enum Kind : std::uint8_t { kLimit, kMaxSuspend, kOperator, kSignal, kEscape } kind;
   std::optional<LimitKind> limit;  // kLimit
   int signal = 0;                  // kSignal: the one that `mete run` was sent
 };
@@ -74,6 +82,12 @@ class Agent {
   // Ends the agent: SIGTERM, the grace, then the kill. The first cause stays.
   void End(EndCause cause);
   void Kill() { kill_wanted_ = true; }
+
+  // Ends all throttling, and the steps of the CPU rate that are left of it.
+  Result<void> ClearThrottle();
+
+  // What waits for memory or a processor, for the notices.
+  void NotePressure(Pressure what, const PressureWatch& watch);
 
   // Reads usage from the group and counts it; finds kills by the kernel. Twice within `freshness`
   // reads once.
@@ -116,6 +130,9 @@ class Agent {
   void NoteCauses(const ResourceQuota& quota, std::string_view what);
   void NoteEnd();
   void ApplyPendingMemory();
+  void CheckRefusedForks(const Sample& before);
+  void Throttle(const ResourceQuota& quota, Time now);
+  Result<void> ApplyRate();
   KernelLimits KernelPart(const ResourceLimits& limits) const;
   bool MustMeasure() const;
   std::optional<Time> MeasureAt() const;
@@ -139,7 +156,14 @@ class Agent {
   Step failed_ = Step::kNone;  // this step failed, and is not tried again before retry_at_
   std::optional<Time> retry_at_;
   Duration retry_pause_{};
+  bool kernel_kill_told_ = false;
   bool reading_failed_ = false;
+
+  CpuThrottle cpu_throttle_;
+  int applied_percent_ = 100;  // of its CPU, as the kernel holds it
+  std::optional<Time> rate_retry_at_;
+  bool throttled_ = false;
+  std::optional<Time> pressure_noted_at_;
 
   Sample sample_;
   Time measured_at_;

@@ -34,6 +34,8 @@ Result<void> Group::SetCpuRate(std::optional<std::int64_t>) {
   return CannotHere("a rate of CPU for a group");
 }
 
+Result<void> Group::Adopt(pid_t) { return CannotHere("taking a running process into a group"); }
+
 Result<EffectiveLimits> Group::Effective() { return EffectiveLimits{}; }
 
 Result<void> Group::SetLabel(std::string_view) { return CannotHere("a label on a group"); }

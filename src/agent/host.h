@@ -52,7 +52,8 @@ struct Capabilities {
   GradeInfo cpu_usage, memory_usage, memory_peak;  // readings
   GradeInfo labels;                                // kAbsent: SetLabel keeps nothing here
   GradeInfo pressure;                              // WatchPressure
-  std::vector<std::string> notes;                  // what an operator should know, one line each
+  bool memory_slows = false;       // a group is slowed down at its memory line, not only told of it
+  std::vector<std::string> notes;  // what an operator should know, one line each
 };
 
 // What the kernel is asked to hold. Unset: no limit of that kind.
@@ -136,6 +137,10 @@ class Group {
   virtual Result<void> SetLabel(std::string_view text);
   virtual std::string Label();  // empty: none
 
+  // Moves another process into the group, in every hierarchy, with all its threads; memory that it
+  // has stays charged where it is. E2070: there is no such process. E2078: not allowed to.
+  virtual Result<void> Adopt(pid_t pid);
+
   // Moves the calling process into the group. Async-signal-safe: for a child between fork and exec,
   // which has one thread. Returns 0 or an errno.
   virtual int JoinSelf() noexcept = 0;
@@ -183,6 +188,10 @@ class Group {
 
   // Whether the process is in this group or below it now.
   virtual bool Contains(pid_t pid) = 0;
+
+  // Whether every limit of the group holds the process: it is in the group in every hierarchy. True
+  // also of one that is gone.
+  virtual bool Holds(pid_t pid) { return Contains(pid); }
 };
 inline constexpr std::size_t kMaxLabelBytes = 4000;
 

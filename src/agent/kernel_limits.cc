@@ -30,12 +30,30 @@ std::int64_t SumOrMax(std::int64_t a, std::int64_t b) {
   return __builtin_add_overflow(a, b, &sum) ? kUnlimited - 1 : sum;
 }
 
+bool HoldsOrSamples(const GradeInfo& info) {
+  return info.grade != Grade::kAbsent && info.grade != Grade::kAdvisory;
+}
+
 // An action needs a way to carry it out, however well the usage is known.
 GradeInfo Acting(GradeInfo counted, const Capabilities& host) {
   for (const GradeInfo* action : {&host.freeze, &host.kill}) {
-    if (action->grade == Grade::kAbsent || action->grade == Grade::kAdvisory) return *action;
+    if (!HoldsOrSamples(*action)) return *action;
   }
   return counted;
+}
+
+// The kernel slows down, or mete turns the CPU down instead.
+GradeInfo ThrottledMemory(const Capabilities& host) {
+  if (!HoldsOrSamples(host.memory)) return host.memory;
+  if (host.memory_slows) {
+    return {host.memory.grade,
+            "memory.high at the limit; the kernel's own limit a quarter (at "
+            "least 64Mi) above"};
+  }
+  if (!HoldsOrSamples(host.cpu)) return host.cpu;
+  return {Grade::kSampled,
+          "read every 100 ms; then turned down to 50, 25, 10 % of its cpu; the "
+          "kernel's own limit a quarter (at least 64Mi) above"};
 }
 
 }  // namespace
@@ -51,7 +69,7 @@ KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& polic
   const std::optional<std::int64_t> memory = FiniteAmount(limits[LimitKind::kMemory]);
   const Policy& policy = PolicyOf(policies, Resource::kMemory);
   if (!controllers.memory || !memory || OnlyWarns(policy)) return kernel;
-  if (policy.action == QuotaAction::kSuspend) {
+  if (policy.action != QuotaAction::kTerminate) {
     // One page above the limit: only there is more used than allowed.
     kernel.memory_line = SumOrMax(*memory, sysconf(_SC_PAGESIZE));
     kernel.memory_max = SumOrMax(*memory, MemoryHeadroom(*memory));
@@ -86,6 +104,7 @@ GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host
     case LimitKind::kMemory: {
       if (OnlyWarns(policy)) return {host.memory_usage.grade, "sampled every 100 ms, warns only"};
       GradeInfo grade = host.memory;
+      if (policy.action == QuotaAction::kThrottle) return ThrottledMemory(host);
       if (policy.action == QuotaAction::kSuspend) {
         grade = Acting(grade, host);
         if (grade.grade == Grade::kKernel) {
@@ -97,13 +116,25 @@ GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host
     case LimitKind::kCpuSecondsPerHour: {
       const Grade reading = host.cpu_usage.grade;
       if (reading == Grade::kAbsent || reading == Grade::kAdvisory) return host.cpu_usage;
-      return Acting({Grade::kSampled, "read when it could be used up, at least 2 ms apart"}, host);
+      constexpr std::string_view kWhen = "read when it could be used up, at least 2 ms apart";
+      if (OnlyWarns(policy)) return {Grade::kSampled, std::string(kWhen) + ", warns only"};
+      if (policy.action == QuotaAction::kThrottle) {
+        if (!HoldsOrSamples(host.cpu)) return host.cpu;
+        return {Grade::kSampled,
+                std::string(kWhen) + "; then turned down to 50, 25, 10 % of its cpu"};
+      }
+      return Acting({Grade::kSampled, std::string(kWhen)}, host);
     }
     case LimitKind::kGpuMemory:
     case LimitKind::kTokensPerHour:
     case LimitKind::kTokensPerDay:
     case LimitKind::kRequestsPerMinute:
     case LimitKind::kCostPerDay:
+      if (OnlyWarns(policy))
+        return {Grade::kReported, "counted when the agent reports, warns only"};
+      if (policy.action == QuotaAction::kThrottle) {
+        return {Grade::kReported, "counted when the agent reports; reservations wait"};
+      }
       return Acting({Grade::kReported, "counted when the agent reports"}, host);
   }
   return {};

@@ -10,9 +10,9 @@
 namespace mete::agent {
 
 // With `suspend`, the kernel's own limit lies this far above the agent's, so that the agent is
-// frozen before the kernel kills it: a quarter of the limit, at least 64 MiB. A program that does
-// nothing but allocate got 14 MiB beyond its limit at most, on a machine with five times as many
-// busy programs as cores.
+// frozen (or with `throttle` slowed down) before the kernel kills it: a quarter of the limit, at
+// least 64 MiB. A program that does nothing but allocate got 14 MiB beyond its limit at most, on a
+// machine with five times as many busy programs as cores.
 std::int64_t MemoryHeadroom(std::int64_t limit);
 
 // Which controllers there are to hold a limit; without one it is only sampled (--best-effort).
@@ -22,8 +22,8 @@ struct Controllers {
 };
 
 // What the kernel is to hold. Of memory, by the policy's action: terminate holds the limit itself;
-// suspend draws a line there, and holds the limit plus the headroom; warn only samples. `cpu` with
-// warn_only is not held either.
+// suspend and throttle draw a line there, and hold the limit plus the headroom; warn only samples.
+// `cpu` with warn_only is not held either.
 KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& policies,
                             std::int64_t pids_max, Controllers controllers = {});
 

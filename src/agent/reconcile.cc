@@ -1,7 +1,5 @@
 #include "agent/reconcile.h"
 
-#include <algorithm>
-
 namespace mete::agent {
 
 std::string_view NameOf(State state) noexcept {
@@ -22,12 +20,6 @@ Step NextStep(State state, const Wish& wish) noexcept {
   if (wish.suspend && state == State::kRunning) return Step::kFreeze;
   if (!wish.suspend && state == State::kSuspended) return Step::kThaw;
   return Step::kNone;
-}
-
-Duration NextReading(Duration remaining, unsigned cores) noexcept {
-  using std::chrono::milliseconds;
-  const Duration earliest = remaining / static_cast<std::int64_t>(std::max(cores, 1u));
-  return std::clamp<Duration>(earliest, milliseconds(2), milliseconds(1000));
 }
 
 }  // namespace mete::agent

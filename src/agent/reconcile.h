@@ -8,8 +8,6 @@
 #include <cstdint>
 #include <string_view>
 
-#include "mete/clock.h"
-
 namespace mete::agent {
 
 enum class State : std::uint8_t {
@@ -29,11 +27,5 @@ struct Wish {
 };
 
 Step NextStep(State state, const Wish& wish) noexcept;
-
-// When to read the CPU time of an agent that may use `remaining` more: when it could be used up at
-// the earliest, with every core busy. Not sooner than 2 ms, which bounds the cost: a read takes
-// microseconds, and the kernel's figure moves in ticks of 4 ms. Not later than a second, in which
-// cores may be added.
-Duration NextReading(Duration remaining, unsigned cores) noexcept;
 
 }  // namespace mete::agent

@@ -87,19 +87,5 @@ TEST(StateName, IsWhatPeopleRead) {
   EXPECT_EQ(NameOf(kKilled), "terminating");
 }
 
-TEST(NextReading, IsWhenTheRestCouldBeUsedUp) {
-  using namespace std::chrono_literals;
-  EXPECT_EQ(NextReading(100ms, 1), Duration(100ms));
-  EXPECT_EQ(NextReading(100ms, 4), Duration(25ms));
-  EXPECT_EQ(NextReading(8ms, 4), Duration(2ms));
-  EXPECT_EQ(NextReading(7ms, 4), Duration(2ms));  // no sooner
-  EXPECT_EQ(NextReading(0ms, 4), Duration(2ms));
-  EXPECT_EQ(NextReading(-5ms, 4), Duration(2ms));
-  EXPECT_EQ(NextReading(1s, 1), Duration(1s));
-  EXPECT_EQ(NextReading(1h, 2), Duration(1s));  // no later
-  EXPECT_EQ(NextReading(Duration::max(), 1), Duration(1s));
-  EXPECT_EQ(NextReading(100ms, 0), Duration(100ms));  // a machine that does not tell has one
-}
-
 }  // namespace
 }  // namespace mete::agent

@@ -35,6 +35,7 @@ Outcome OutcomeOfEnd(const EndCause& ended, const AgentConfig& config) {
     case EndCause::kLimit: return {"limit", kEndedByMete, ended.limit, text};
     case EndCause::kMaxSuspend: return {"max_suspend", kEndedByMete, std::nullopt, text};
     case EndCause::kOperator: return {"operator", kSignalBase + SIGTERM, std::nullopt, text};
+    case EndCause::kEscape: return {"escape", kEndedByMete, std::nullopt, text};
     case EndCause::kSignal: return {"interrupted", kSignalBase + ended.signal, std::nullopt, text};
   }
   return {};

@@ -22,14 +22,15 @@ struct LeaderEnd {
 // Why the run ended, and the exit status of `mete run` for it.
 struct Outcome {
   std::string_view reason;  // "exited", "signal", "not_started", "limit", "max_suspend",
-                            // "operator", "interrupted"
+                            // "operator", "escape", "interrupted"
   int status = 0;
   std::optional<LimitKind> limit;
   std::string text;  // one line
 };
 
-// What mete did goes before what the program did about it. 124 for a limit or --max-suspend; 143
-// for an operator's terminate and 128+n for a signal, as if it had died of it; 126, 127 as env(1).
+// What mete did goes before what the program did about it. 124 for a limit, --max-suspend or an
+// escape; 143 for an operator's terminate and 128+n for a signal, as if it had died of it; 126, 127
+// as env(1).
 Outcome OutcomeOf(const std::optional<EndCause>& ended, const std::optional<LeaderEnd>& leader,
                   int exec_errno, const AgentConfig& config);
 
