@@ -17,6 +17,7 @@ constexpr const Command* kCommands[] = {
     &kSuspendCommand,
     &kResumeCommand,
     &kTerminateCommand,
+    &kClearThrottleCommand,
     // About this machine and this program.
     &kDoctorCommand,
     &kVersionCommand,

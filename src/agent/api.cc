@@ -215,7 +215,8 @@ wire::HttpResponse Api::Operate(const wire::HttpRequest& request, std::string_vi
     agent_.Measure(kFreshness);
     return JsonResponse(200, TotalsJson(agent_));
   }
-  constexpr std::array<std::string_view, 4> kVerbs = {"reset", "suspend", "resume", "terminate"};
+  constexpr std::array<std::string_view, 5> kVerbs = {"reset", "suspend", "resume", "terminate",
+                                                      "clear-throttle"};
   if (std::ranges::find(kVerbs, verb) == kVerbs.end()) return NotFound(request);
   if (request.method != "POST") return WrongMethod("POST");
   if (verb == "terminate") {
@@ -225,6 +226,11 @@ wire::HttpResponse Api::Operate(const wire::HttpRequest& request, std::string_vi
   }
   if (agent_.ended()) return ProblemOf({ErrorCode::kInUse, "the agent is being ended"});
   if (verb == "resume") return Resume(request);
+  if (verb == "clear-throttle") {
+    if (Result<void> cleared = agent_.ClearThrottle(); !cleared) return ProblemOf(cleared.error());
+    agent_.Reconcile();
+    return Quota();
+  }
   // The account is there for as long as its agent.
   if (verb == "reset") {
     [[maybe_unused]] const auto reset = agent_.account().Reset();

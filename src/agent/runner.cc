@@ -309,6 +309,7 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   }
   const Capabilities capabilities = host.Look();
   config.agent.watch_memory = capabilities.memory_peak.grade == Grade::kSampled;
+  config.agent.memory_slows = capabilities.memory_slows;
   config.agent.controllers = {.cpu = capabilities.cpu.grade == Grade::kKernel,
                               .memory = capabilities.memory.grade == Grade::kKernel};
   const auto check_limits = [&]() -> Result<void> {

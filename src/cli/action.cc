@@ -1,4 +1,4 @@
-// `mete suspend`, `resume`, `terminate`: an operator acts on a running agent.
+// `mete suspend`, `resume`, `terminate`, `clear-throttle`: an operator acts on a running agent.
 #include "cli/command.h"
 #include "cli/quota_text.h"
 #include "cli/remote.h"
@@ -24,6 +24,7 @@ int Act(const Flags& flags, std::string_view verb, std::string body = {}) {
 
 int SuspendCommand(const Flags& flags) { return Act(flags, "/suspend"); }
 int TerminateCommand(const Flags& flags) { return Act(flags, "/terminate"); }
+int ClearThrottleCommand(const Flags& flags) { return Act(flags, "/clear-throttle"); }
 int ResumeCommand(const Flags& flags) {
   return Act(flags, "/resume", flags.Has("override") ? "{\"override\":true}" : "");
 }
@@ -63,6 +64,18 @@ extern constinit const Command kTerminateCommand = {
     .min_operands = 1,
     .max_operands = 1,
     .main = TerminateCommand,
+};
+
+extern constinit const Command kClearThrottleCommand = {
+    .name = "clear-throttle",
+    .operands = "ID",
+    .summary = "Let a throttled agent go on as fast as it may",
+    .details =
+        "Until the next window of the limit that throttled it, or until that limit is raised.\n",
+    .flags = kFlags,
+    .min_operands = 1,
+    .max_operands = 1,
+    .main = ClearThrottleCommand,
 };
 
 }  // namespace mete::cli

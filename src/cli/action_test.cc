@@ -6,7 +6,7 @@ namespace mete::cli {
 namespace {
 
 const std::vector<const Command*> kCommands = {&kSuspendCommand, &kResumeCommand,
-                                               &kTerminateCommand};
+                                               &kTerminateCommand, &kClearThrottleCommand};
 
 TEST(Action, AsksTheAgent) {
   struct Row {
@@ -19,6 +19,7 @@ TEST(Action, AsksTheAgent) {
       {{"resume", "a1"}, "/v1/quotas/agent/a1/resume", ""},
       {{"resume", "--override", "a1"}, "/v1/quotas/agent/a1/resume", R"({"override":true})"},
       {{"terminate", "a1"}, "/v1/quotas/agent/a1/terminate", ""},
+      {{"clear-throttle", "a1"}, "/v1/quotas/agent/a1/clear-throttle", ""},
   };
   for (const Row& row : rows) {
     FakeAgent agent({202, {}, R"({"state":"suspended"})"});
@@ -49,7 +50,7 @@ TEST(Action, ARefusalIsAFailure) {
 }
 
 TEST(Action, NeedsOneId) {
-  for (const char* verb : {"suspend", "resume", "terminate"}) {
+  for (const char* verb : {"suspend", "resume", "terminate", "clear-throttle"}) {
     EXPECT_EQ(RunCli(kCommands, {verb}).status, 2);
     EXPECT_EQ(RunCli(kCommands, {verb, "a", "b"}).status, 2);
     Ran bad = RunCli(kCommands, {verb, "a/b"});

@@ -57,6 +57,7 @@ extern const Command kQuotaResetCommand;
 extern const Command kSuspendCommand;
 extern const Command kResumeCommand;
 extern const Command kTerminateCommand;
+extern const Command kClearThrottleCommand;
 extern const Command kDoctorCommand;
 extern const Command kVersionCommand;
 extern const Command kHelpCommand;

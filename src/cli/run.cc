@@ -33,7 +33,7 @@ Result<Policy> ParseTokenPolicy(std::string_view text) {
   Policy policy{EnforcementMode::kSoftThenHard, QuotaAction::kSuspend};
   const std::size_t colon = text.find(':');
   const std::optional<QuotaAction> action = FindAction(text.substr(0, colon));
-  const bool known = action && *action != QuotaAction::kThrottle;
+  const bool known = action.has_value();
   bool good = known;
   if (known) policy.action = *action;
   if (known && *action == QuotaAction::kWarn) policy.mode = EnforcementMode::kWarnOnly;
@@ -44,7 +44,7 @@ Result<Policy> ParseTokenPolicy(std::string_view text) {
   }
   if (good) return policy;
   return Fail(ErrorCode::kInvalidArgument,
-              "must be warn, suspend or terminate, the last two also with :hard or "
+              "must be warn, throttle, suspend or terminate, the last three also with :hard or "
               ":soft_then_hard (the default)");
 }
 
@@ -66,10 +66,13 @@ constexpr Flag kFlags[] = {
     {"cost-per-day", "MONEY", "cost in a day, like 2.50", CheckLimit},
     {"agent", "ID", "what `mete quota` and the others call it (default run-PID)", CheckId, false,
      "id name"},
-    {"on-memory", "terminate|suspend|warn", "what a memory breach does (default terminate)",
-     CheckChoice},
+    {"on-cpu", "suspend|throttle|terminate|warn",
+     "what a breach of cpu-seconds-per-hour does (default suspend)", CheckChoice},
+    {"on-memory", "terminate|suspend|throttle|warn",
+     "what a memory breach does (default terminate)", CheckChoice},
     {"on-tokens", "ACTION[:MODE]",
-     "what a token breach does: warn, suspend, terminate; MODE hard or soft_then_hard (default "
+     "what a token breach does: warn, throttle, suspend, terminate; MODE hard or soft_then_hard "
+     "(default "
      "suspend:soft_then_hard)",
      CheckTokenPolicy},
     {"max-suspend", "DURATION", "end the agent, with 124, when it was suspended that long",
@@ -95,6 +98,9 @@ agent::RunConfig ConfigOf(const Flags& flags) {
     if (auto text = flags.Get(flag.name)) config.limits[*kind] = *ParseLimit(*kind, *text);
   }
   PolicyOf(config, Resource::kMemory).action = QuotaAction::kTerminate;
+  if (auto action = flags.Get("on-cpu")) {
+    PolicyOf(config, Resource::kCpu).action = *FindAction(*action);
+  }
   if (auto action = flags.Get("on-memory")) {
     PolicyOf(config, Resource::kMemory).action = *FindAction(*action);
   }
