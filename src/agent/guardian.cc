@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "agent/adopt.h"
+
 namespace mete::agent {
 namespace {
 
@@ -29,6 +31,7 @@ using std::chrono::seconds;
 constexpr char kReady = 'r';
 constexpr char kMaking = 'm';
 constexpr char kMade = 'M';
+constexpr char kRecord = 'R';
 constexpr char kPath = 'p';
 constexpr char kGoodbye = 'g';
 
@@ -56,14 +59,16 @@ void LeaveTerminal() {
 }
 
 struct Duties {
-  std::string name;  // of the group; empty: none was begun
+  ProcessId owner;
+  Duration wait{};
+  std::string name;    // of the group; empty: none was begun
+  std::string record;  // its path; empty: none
   bool made = false;
   std::vector<std::string> paths;
 };
 
 // Nothing after a goodbye; else what was left when the other end closed.
-std::optional<Duties> WaitForEnd(int line) {
-  Duties duties;
+std::optional<Duties> WaitForEnd(int line, Duties duties) {
   std::array<char, 4096> message;
   for (;;) {
     const ssize_t got = recv(line, message.data(), message.size(), 0);
@@ -71,7 +76,12 @@ std::optional<Duties> WaitForEnd(int line) {
     if (got <= 0) return duties;
     const std::string text(message.data() + 1, static_cast<std::size_t>(got - 1));
     switch (message[0]) {
-      case kMaking: duties.name = text; break;
+      case kMaking:
+        duties.name = text;
+        duties.made = false;
+        duties.record.clear();
+        break;
+      case kRecord: duties.record = text; break;
       case kMade: duties.made = true; break;
       case kPath: duties.paths.push_back(text); break;
       case kGoodbye: return std::nullopt;
@@ -80,30 +90,90 @@ std::optional<Duties> WaitForEnd(int line) {
   }
 }
 
-void EndAgent(Host& host, const Duties& duties) {
+void Sleep(Duration span) {
+  if (span <= Duration::zero()) return;
+  const std::int64_t count = span.count();
+  timespec left{count / 1'000'000'000, count % 1'000'000'000};
+  while (nanosleep(&left, &left) != 0 && errno == EINTR) {
+  }
+}
+
+// Each round is bounded; a process stuck in the kernel is tried again until it is gone, because
+// nobody else is left to do it.
+class Pause {
+ public:
+  void Take() {
+    Sleep(next_);
+    next_ = std::min<milliseconds>(next_ * 2, seconds(10));
+  }
+
+ private:
+  milliseconds next_{1};
+};
+
+// Without a record: there is only the name to go by.
+void EndByName(Host& host, const Duties& duties) {
   for (const std::string& path : duties.paths) unlink(path.c_str());
   if (duties.name.empty()) return;
-  // Each round is bounded; a process stuck in the kernel is tried again until it is gone, because
-  // nobody else is left to do it.
-  for (milliseconds pause(1);; pause = std::min<milliseconds>(pause * 2, seconds(10))) {
+  for (Pause pause;; pause.Take()) {
     auto group = host.Find(duties.name);
     if (!group) return;
     if (duties.made && !(*group)->Kill(seconds(2))) continue;
     if ((*group)->Remove() || !duties.made) return;
-    const timespec span{pause.count() / 1000, (pause.count() % 1000) * 1'000'000};
-    nanosleep(&span, nullptr);
+  }
+}
+
+enum class Progress { kDone, kAgain, kNoRecord };
+
+// One try. `until` is set while there is a lease to wait for.
+Progress TryToSettle(Host& host, const Duties& duties, std::optional<Time>* until) {
+  const Clock& clock = SystemClock::Instance();
+  Result<FoundAgent> found = FindAgent(host, duties.record, clock);
+  if (!found) {
+    // Removed: the owner was about to say goodbye, or somebody else settled it.
+    if (found.error().code == ErrorCode::kNotFound) return Progress::kDone;
+    if (found.error().code != ErrorCode::kInUse) return Progress::kNoRecord;
+    const Result<AgentRecord> record = ReadRecord(duties.record);
+    return record && record->owner != duties.owner ? Progress::kDone : Progress::kAgain;
+  }
+  if (!found->record) return Progress::kNoRecord;
+  if (found->record->owner != duties.owner) return Progress::kDone;
+  const Time now = clock.Now();
+  const Decision decision = Decide(*found, now);
+  if (decision == Decision::kKeep && found->record->lease_end.value_or(now) > now) {
+    *until = found->record->lease_end;
+  }
+  return Settle(host, *found, decision) && !*until ? Progress::kDone : Progress::kAgain;
+}
+
+void SettleAgent(Host& host, const Duties& duties) {
+  Sleep(duties.wait);
+  if (duties.record.empty()) return EndByName(host, duties);
+  for (Pause pause;;) {
+    std::optional<Time> until;
+    switch (TryToSettle(host, duties, &until)) {
+      case Progress::kDone: return;
+      case Progress::kNoRecord: return EndByName(host, duties);
+      case Progress::kAgain: break;
+    }
+    // A lease may be long, and a successor makes another one.
+    if (until) Sleep(std::min<Duration>(*until - SystemClock::Instance().Now(), seconds(1)));
+    else pause.Take();
   }
 }
 
 }  // namespace
 
-Result<Guardian> Guardian::Start(Host& host) {
+Result<Guardian> Guardian::Start(Host& host, Duration wait) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     return Fail(ErrorCode::kSystem, std::string("guardian: socketpair: ") + std::strerror(errno));
   }
   UniqueFd mine(ends[0]);
   UniqueFd guardians(ends[1]);
+  Duties duties;
+  duties.owner = IdentifyProcess(getpid());
+  duties.wait = wait;
   sigset_t all, old;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, &old);
@@ -113,7 +183,7 @@ Result<Guardian> Guardian::Start(Host& host) {
     LeaveTerminal();
     CloseInherited();
     send(guardians.get(), &kReady, 1, MSG_NOSIGNAL);
-    if (std::optional<Duties> left = WaitForEnd(guardians.get())) EndAgent(host, *left);
+    if (auto left = WaitForEnd(guardians.get(), std::move(duties))) SettleAgent(host, *left);
     _exit(0);
   }
   const int fork_errno = errno;
@@ -134,7 +204,7 @@ void Guardian::Tell(char kind, std::string_view text) {
   send(line_.get(), message.data(), message.size(), MSG_NOSIGNAL);
 }
 
-void Guardian::Making(std::string_view name) {
+void Guardian::Making(std::string_view name, std::string_view record_path) {
   if (!ready_) {
     char byte;
     while (recv(line_.get(), &byte, 1, 0) < 0 && errno == EINTR) {
@@ -142,6 +212,7 @@ void Guardian::Making(std::string_view name) {
     ready_ = true;
   }
   Tell(kMaking, name);
+  if (!record_path.empty()) Tell(kRecord, record_path);
 }
 
 void Guardian::Made() { Tell(kMade); }

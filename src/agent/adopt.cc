@@ -1,0 +1,275 @@
+#include "agent/adopt.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "agent/peer.h"
+#include "agent/recorded_group.h"
+#include "agent/runtime_dir.h"
+
+namespace mete::agent {
+namespace {
+
+constexpr Duration kKillDeadline = std::chrono::seconds(5);
+
+std::uint64_t PidSpace() {
+  struct stat status{};
+  return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
+}
+
+// Without the lock of a record: by the process that is said to be the owner.
+Owner OwnerByProcess(const AgentRecord& record, const Clock& clock) {
+  if (record.boot != clock.BootId()) return Owner::kGone;
+  if (record.pid_space != PidSpace()) return Owner::kUnknown;
+  return IsAlive(OpenProcess(record.owner)) ? Owner::kAlive : Owner::kGone;
+}
+
+// Whether the group is the one that the record tells of, and not a later one of that name.
+bool IsOf(const AgentRecord& record, const FoundGroup& group, const Clock& clock) {
+  if (record.boot != clock.BootId()) return false;
+  return record.group_id == 0 || group.inode == 0 || record.group_id == group.inode;
+}
+
+// The record of a locked file, and the owner.
+FoundAgent FromFile(const std::string& path) {
+  FoundAgent found;
+  found.name = path.substr(path.rfind('/') + 1);
+  found.name.resize(found.name.rfind('.'));
+  if (Result<RecordFile> taken = RecordFile::Take(path)) {
+    found.owner = Owner::kGone;
+    found.record = taken->last();
+    found.file = *std::move(taken);
+    return found;
+  } else if (taken.error().code == ErrorCode::kInUse) {
+    found.owner = Owner::kAlive;
+  }
+  if (Result<AgentRecord> record = ReadRecord(path)) found.record = *std::move(record);
+  return found;
+}
+
+FoundAgent FromGroup(FoundGroup group, const Clock& clock) {
+  FoundAgent found;
+  found.name = group.name;
+  if (Result<AgentRecord> record = DecodeRecord(group.label)) {
+    if (IsOf(*record, group, clock)) {
+      found.name = record->id;
+      found.owner = OwnerByProcess(*record, clock);
+      found.record = *std::move(record);
+    }
+  } else if (!group.leaf && !group.populated) {
+    found.owner = Owner::kGone;
+  }
+  found.group = std::move(group);
+  return found;
+}
+
+// Sockets nobody listens to any more.
+void UnlinkSockets(const RecordFile& file, const std::string& id) {
+  const std::string dir = file.path().substr(0, file.path().rfind('/'));
+  unlink(ControlSocketPath(dir, id).c_str());
+  unlink(AgentSocketPath(dir, id).c_str());
+}
+
+void WritePhase(FoundAgent& found, Group& group, Phase phase) {
+  if (!found.record) return;
+  found.record->phase = phase;
+  if (found.file && found.file->Write(*found.record)) {
+    found.record->sequence = found.file->last()->sequence;
+  }
+  [[maybe_unused]] Result<void> labelled = group.SetLabel(EncodeRecord(*found.record));
+}
+
+// What the kernel holds is never loosened by this: a limit below what is in use is refused, and the
+// tighter one that is there stays.
+Result<void> RestoreLimits(const FoundAgent& found, Group& group) {
+  return found.record ? WriteLimits(group, *found.record) : Result<void>();
+}
+
+Result<void> End(Host& host, FoundAgent& found) {
+  Result<std::unique_ptr<Group>> group = host.Find(found.group->name);
+  if (group) {
+    WritePhase(found, **group, Phase::kEnding);
+    if (found.group->leaf) {
+      if (Result<void> killed = (*group)->Kill(kKillDeadline); !killed) return killed;
+    }
+    if (Result<void> removed = (*group)->Remove(); !removed) return removed;
+  } else if (group.error().code != ErrorCode::kNotFound) {
+    return std::unexpected(group.error());
+  }
+  found.group.reset();
+  return {};
+}
+
+Result<void> Release(Host& host, FoundAgent& found, bool thaw) {
+  Result<std::unique_ptr<Group>> group = host.Find(found.group->name);
+  if (!group) return std::unexpected(group.error());
+  const Result<void> restored = RestoreLimits(found, **group);
+  if (!thaw) return restored;
+  // Also where a limit could not be restored: to stand still for ever is no limit that was asked
+  // for, and what could not be written is told.
+  if (Result<void> thawed = (*group)->Thaw(); !thawed) return thawed;
+  WritePhase(found, **group, Phase::kRunning);
+  return restored;
+}
+
+}  // namespace
+
+Result<RecordFile> ClaimRecord(Host& host, const std::string& path, const AgentRecord& record,
+                               const Clock& clock) {
+  Result<RecordFile> made = RecordFile::Make(path, record);
+  if (made || made.error().code != ErrorCode::kAlreadyExists) return made;
+  Result<FoundAgent> left = FindAgent(host, path, clock);
+  if (!left) return made;
+  const Decision decision = Decide(*left, clock.Now());
+  if (decision != Decision::kEnd && decision != Decision::kForget) return made;
+  if (Result<void> settled = Settle(host, *left, decision); !settled) {
+    return std::unexpected(settled.error());
+  }
+  return RecordFile::Make(path, record);
+}
+
+std::string_view NameOf(Owner owner) noexcept {
+  switch (owner) {
+    case Owner::kAlive: return "alive";
+    case Owner::kGone: return "gone";
+    case Owner::kUnknown: return "unknown";
+  }
+  return "unknown";
+}
+
+std::string_view NameOf(Decision decision) noexcept {
+  switch (decision) {
+    case Decision::kLeave: return "leave";
+    case Decision::kKeep: return "keep";
+    case Decision::kThaw: return "thaw";
+    case Decision::kEnd: return "end";
+    case Decision::kForget: return "forget";
+  }
+  return "leave";
+}
+
+AgentRecord NewRecord(const Clock& clock) {
+  AgentRecord record;
+  record.boot = clock.BootId();
+  record.pid_space = PidSpace();
+  record.owner = IdentifyProcess(getpid());
+  return record;
+}
+
+Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir,
+                                           const Clock& clock) {
+  std::vector<FoundAgent> all;
+  for (const std::string& path : ListRecords(dir)) all.push_back(FromFile(path));
+  // After the records are locked, so that no owner among them changes anything any more. An owner
+  // who made both in between is met by the group's label.
+  Result<std::vector<FoundGroup>> groups = host.Scan();
+  if (!groups) return std::unexpected(groups.error());
+  std::map<std::string_view, FoundAgent*> by_group;
+  for (FoundAgent& found : all) {
+    if (found.record) by_group.emplace(found.record->group, &found);
+  }
+  std::vector<FoundAgent> others;
+  for (FoundGroup& group : *groups) {
+    const auto known = by_group.find(group.name);
+    if (known != by_group.end() && IsOf(*known->second->record, group, clock)) {
+      known->second->group = std::move(group);
+    } else if (group.leaf || !group.populated) {
+      others.push_back(FromGroup(std::move(group), clock));
+    }
+  }
+  std::ranges::move(others, std::back_inserter(all));
+  // Levels last, and the lower ones first: they can go when what was below them has gone.
+  std::ranges::stable_sort(all, [](const FoundAgent& a, const FoundAgent& b) {
+    const bool a_level = a.group && !a.group->leaf, b_level = b.group && !b.group->leaf;
+    if (a_level != b_level) return b_level;
+    return a_level ? a.name > b.name : a.name < b.name;
+  });
+  return all;
+}
+
+Result<FoundAgent> FindAgent(Host& host, const std::string& record_path, const Clock& clock) {
+  Result<RecordFile> taken = RecordFile::Take(record_path);
+  if (!taken) return std::unexpected(taken.error());
+  FoundAgent found;
+  found.owner = Owner::kGone;
+  found.record = taken->last();
+  found.file = *std::move(taken);
+  if (!found.record) return found;
+  found.name = found.record->id;
+  Result<std::unique_ptr<Group>> group = host.Find(found.record->group);
+  if (!group) return found;
+  FoundGroup seen;
+  seen.name = found.record->group;
+  seen.leaf = true;
+  seen.inode = GroupIdOf(**group);
+  if (Result<Sample> sample = (*group)->Read()) {
+    seen.populated = sample->populated;
+    seen.frozen = seen.freeze_wanted = sample->frozen;
+  }
+  if (IsOf(*found.record, seen, clock)) found.group = std::move(seen);
+  return found;
+}
+
+Decision Decide(const FoundAgent& found, Time now) {
+  if (found.owner != Owner::kGone) return Decision::kLeave;
+  if (!found.group) return found.file ? Decision::kForget : Decision::kLeave;
+  if (!found.group->leaf) return Decision::kEnd;
+  if (!found.record) return Decision::kLeave;
+  if (found.record->phase == Phase::kEnding || !found.group->populated) return Decision::kEnd;
+  if (found.record->lease_end.value_or(Time::min()) > now) return Decision::kKeep;
+  if (found.record->orphan == OrphanPolicy::kEnd) return Decision::kEnd;
+  return found.group->freeze_wanted ? Decision::kThaw : Decision::kKeep;
+}
+
+Result<void> Settle(Host& host, FoundAgent& found, Decision decision) {
+  switch (decision) {
+    case Decision::kLeave: return {};
+    case Decision::kKeep: return Release(host, found, false);
+    case Decision::kThaw: return Release(host, found, true);
+    case Decision::kEnd:
+      if (Result<void> ended = End(host, found); !ended) return ended;
+      [[fallthrough]];
+    case Decision::kForget:
+      if (!found.file) return {};
+      UnlinkSockets(*found.file, found.name);
+      found.file->Remove();
+      return {};
+  }
+  return {};
+}
+
+Result<Adopted> Adopt(Host& host, FoundAgent found) {
+  if (found.owner != Owner::kGone || !found.record) {
+    return Fail(ErrorCode::kInUse, "the owner of the agent lives, or cannot be told: " + found.name);
+  }
+  if (!found.group) return Fail(ErrorCode::kNotFound, "the agent is gone: " + found.name);
+  Result<std::unique_ptr<Group>> group = host.Find(found.group->name);
+  if (!group) return std::unexpected(group.error());
+  Adopted adopted;
+  adopted.leader = OpenProcess(found.record->leader);
+  if (Result<void> restored = RestoreLimits(found, **group); !restored) {
+    return std::unexpected(restored.error());
+  }
+  Result<Sample> sample = (*group)->Read();
+  if (!sample) return std::unexpected(sample.error());
+  adopted.sample = *sample;
+  adopted.record = *std::move(found.record);
+  adopted.record.owner = IdentifyProcess(getpid());
+  adopted.record.pid_space = PidSpace();
+  if (found.file) {
+    if (Result<void> written = found.file->Write(adopted.record); !written) {
+      return std::unexpected(written.error());
+    }
+    adopted.record.sequence = found.file->last()->sequence;
+  }
+  [[maybe_unused]] Result<void> labelled = (*group)->SetLabel(EncodeRecord(adopted.record));
+  adopted.group = *std::move(group);
+  adopted.file = std::move(found.file);
+  return adopted;
+}
+
+}  // namespace mete::agent

@@ -1,0 +1,103 @@
+#include "agent/agent_group.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "agent/adopt.h"
+#include "agent/runtime_dir.h"
+#include "wire/unix_client.h"
+
+namespace mete::agent {
+namespace {
+
+class Maker {
+ public:
+  Maker(Host& host, const Clock& clock, Guardian& guardian, const std::string& dir,
+        const AgentConfig& config)
+      : host_(host), clock_(clock), guardian_(guardian), dir_(dir), record_(NewRecord(clock)) {
+    record_.kernel =
+        KernelLimitsOf(config.limits, config.policies, config.pids_max, config.controllers);
+    for (std::size_t i = 0; i < kLimitKindCount; ++i) {
+      if (config.limits.entries[i]) record_.limits[i] = config.limits.entries[i]->text;
+    }
+  }
+
+  Result<std::unique_ptr<RecordedGroup>> Make(const std::string& id) {
+    Result<std::unique_ptr<RecordedGroup>> made = TryToMake(id);
+    if (!made) guardian_.Making({});
+    return made;
+  }
+
+ private:
+  Result<std::unique_ptr<RecordedGroup>> TryToMake(const std::string& id) {
+    record_.id = record_.group = id;
+    const std::string path = RecordPath(dir_, id);
+    guardian_.Making(id, path);
+    Result<RecordFile> file = ClaimRecord(host_, path, record_, clock_);
+    if (!file) return std::unexpected(file.error());
+    Result<std::unique_ptr<Group>> group = host_.Create(id, record_.kernel);
+    if (!group) {
+      file->Remove();
+      return std::unexpected(group.error());
+    }
+    guardian_.Made();
+    return std::make_unique<RecordedGroup>(*std::move(group), *std::move(file));
+  }
+
+  Host& host_;
+  const Clock& clock_;
+  Guardian& guardian_;
+  const std::string& dir_;
+  AgentRecord record_;
+};
+
+// Why the group of that name is there: its `mete run` answers, or nobody does any more.
+std::string TakenText(const std::string& dir, const std::string& id, const Error& error) {
+  const wire::HttpRequest look{"GET", "/v1/quotas", {}, {}};
+  const Result<wire::HttpResponse> answer =
+      wire::CallUnix(ControlSocketPath(dir, id), look, std::chrono::seconds(1));
+  // One that is silent is there all the same: stopped, with its terminal.
+  if (!answer && answer.error().code == ErrorCode::kNotFound) {
+    return error.message + ", and no `mete run` of this user has it";
+  }
+  return fmt::format(
+      "--agent: an agent of that name runs already: {}; `mete quota get {}` shows it, "
+      "`mete terminate {}` ends it",
+      id, id, id);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RecordedGroup>> MakeGroup(Host& host, const Clock& clock,
+                                                 Guardian& guardian, const std::string& dir,
+                                                 AgentConfig* config) {
+  Maker maker(host, clock, guardian, dir, *config);
+  if (!config->id.empty()) {
+    Result<std::unique_ptr<RecordedGroup>> named = maker.Make(config->id);
+    if (named || named.error().code != ErrorCode::kAlreadyExists) return named;
+    return Fail(ErrorCode::kAlreadyExists, TakenText(dir, config->id, named.error()));
+  }
+  // The number of a process that was killed together with its guardian may have come round.
+  const std::string base = fmt::format("run-{}", getpid());
+  config->id = base;
+  Result<std::unique_ptr<RecordedGroup>> group = maker.Make(config->id);
+  for (int i = 2; i < 100 && !group && group.error().code == ErrorCode::kAlreadyExists; ++i) {
+    config->id = fmt::format("{}-{}", base, i);
+    group = maker.Make(config->id);
+  }
+  return group;
+}
+
+void Describe(const Agent& agent, AgentRecord* record) {
+  if (agent.ended()) record->phase = Phase::kEnding;
+  for (std::size_t i = 0; i < kLimitKindCount; ++i) {
+    const std::optional<Limit>& limit = agent.config().limits.entries[i];
+    record->limits[i] = limit ? limit->text : std::string();
+  }
+  record->causes = agent.quota().causes;
+  record->counters = agent.totals();
+}
+
+}  // namespace mete::agent
