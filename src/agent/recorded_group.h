@@ -63,7 +63,9 @@ class RecordedGroup final : public Group {
   Result<PressureWatch> WatchPressure(Pressure what, Duration stall, Duration window) override {
     return group_->WatchPressure(what, stall, window);
   }
+  Result<void> Adopt(pid_t pid) override { return group_->Adopt(pid); }
   bool Contains(pid_t pid) override { return group_->Contains(pid); }
+  bool Holds(pid_t pid) override { return group_->Holds(pid); }
 
  private:
   void Write(Phase phase);
