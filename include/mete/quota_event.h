@@ -37,6 +37,7 @@ enum class EventKind : std::uint8_t {
   kStoreRecovered,    // everything is on disk again
 };
 std::string_view NameOf(EventKind kind) noexcept;  // "window_rolled"
+std::optional<EventKind> FindEventKind(std::string_view name) noexcept;
 
 struct Event {
   std::uint64_t sequence = 0;  // from 1, without gaps

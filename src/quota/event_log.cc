@@ -1,35 +1,9 @@
 #include "quota/event_log.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
-#include "base/check.h"
-
 namespace mete {
-
-std::string_view NameOf(EventKind kind) noexcept {
-  constexpr std::array<std::string_view, 17> kNames = {"created",
-                                                       "updated",
-                                                       "threshold",
-                                                       "violation",
-                                                       "warned",
-                                                       "throttled",
-                                                       "suspended",
-                                                       "resumed",
-                                                       "terminated",
-                                                       "action_failed",
-                                                       "reset",
-                                                       "window_rolled",
-                                                       "settled_above_hold",
-                                                       "removed",
-                                                       "usage",
-                                                       "store_unavailable",
-                                                       "store_recovered"};
-  const auto index = static_cast<std::size_t>(kind);
-  METE_CHECK(index < kNames.size());
-  return kNames[index];
-}
 
 EventLog::Kept::Kept(Event&& event)
     : kind(event.kind),

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "mete/quota.h"
+#include "mete/quota_event.h"
 #include "mete/resource_manager.h"
 
 namespace mete {
@@ -34,6 +35,23 @@ constexpr std::array<std::string_view, kResourceCount> kResources = {
     "cpu", "memory", "gpu_memory", "tokens", "requests", "cost"};
 constexpr std::array<std::string_view, 3> kScopes = {"agent", "session", "tenant"};
 constexpr std::array<std::string_view, 3> kModes = {"hard", "soft_then_hard", "warn_only"};
+constexpr std::array<std::string_view, 17> kEventKinds = {"created",
+                                                          "updated",
+                                                          "threshold",
+                                                          "violation",
+                                                          "warned",
+                                                          "throttled",
+                                                          "suspended",
+                                                          "resumed",
+                                                          "terminated",
+                                                          "action_failed",
+                                                          "reset",
+                                                          "window_rolled",
+                                                          "settled_above_hold",
+                                                          "removed",
+                                                          "usage",
+                                                          "store_unavailable",
+                                                          "store_recovered"};
 constexpr std::array<std::string_view, 3> kDurabilities = {"sync", "bounded", "none"};
 constexpr std::array<std::string_view, 4> kActions = {"warn", "throttle", "suspend", "terminate"};
 
@@ -89,6 +107,7 @@ Result<Limit> ParseLimit(LimitKind kind, std::string_view text) {
 std::string_view NameOf(Resource resource) noexcept { return NameIn(kResources, resource); }
 std::string_view NameOf(QuotaScope scope) noexcept { return NameIn(kScopes, scope); }
 std::string_view NameOf(EnforcementMode mode) noexcept { return NameIn(kModes, mode); }
+std::string_view NameOf(EventKind kind) noexcept { return NameIn(kEventKinds, kind); }
 std::string_view NameOf(Durability durability) noexcept {
   return NameIn(kDurabilities, durability);
 }
@@ -99,6 +118,9 @@ std::optional<QuotaScope> FindScope(std::string_view name) noexcept {
 }
 std::optional<EnforcementMode> FindMode(std::string_view name) noexcept {
   return FindIn<EnforcementMode>(kModes, name);
+}
+std::optional<EventKind> FindEventKind(std::string_view name) noexcept {
+  return FindIn<EventKind>(kEventKinds, name);
 }
 std::optional<Durability> FindDurability(std::string_view name) noexcept {
   return FindIn<Durability>(kDurabilities, name);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "mete/quota.h"
+#include "mete/resource_manager.h"
 
 namespace mete {
 namespace {
@@ -63,7 +64,16 @@ TEST(QuotaWords, EveryNameIsFoundAgain) {
     EXPECT_EQ(FindScope(NameOf(scope)), scope);
     const auto mode = static_cast<EnforcementMode>(i);
     EXPECT_EQ(FindMode(NameOf(mode)), mode);
+    const auto durability = static_cast<Durability>(i);
+    EXPECT_EQ(FindDurability(NameOf(durability)), durability);
   }
+  for (int i = 0; i <= static_cast<int>(EventKind::kStoreRecovered); ++i) {
+    const auto kind = static_cast<EventKind>(i);
+    EXPECT_EQ(FindEventKind(NameOf(kind)), kind);
+  }
+  EXPECT_EQ(NameOf(EventKind::kStoreRecovered), "store_recovered");
+  EXPECT_EQ(NameOf(EventKind::kSettledAboveHold), "settled_above_hold");
+  EXPECT_EQ(NameOf(Durability::kBounded), "bounded");
   for (int i = 0; i < 4; ++i) {
     const auto action = static_cast<QuotaAction>(i);
     EXPECT_EQ(FindAction(NameOf(action)), action);

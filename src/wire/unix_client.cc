@@ -83,8 +83,8 @@ Result<HttpResponse> ReadResponse(int fd, const std::string& path) {
 
 }  // namespace
 
-Result<HttpResponse> CallUnix(const std::string& socket_path, const HttpRequest& request,
-                              std::chrono::milliseconds timeout) {
+Result<UniqueFd> SendUnix(const std::string& socket_path, const HttpRequest& request,
+                          std::chrono::milliseconds timeout) {
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return Failed("cannot make a socket", socket_path, errno);
   if (const int error = SetTimeouts(fd.get(), timeout); error != 0) {
@@ -102,7 +102,14 @@ Result<HttpResponse> CallUnix(const std::string& socket_path, const HttpRequest&
   if (error != 0 && error != EPIPE && error != ECONNRESET) {
     return Failed("cannot send", socket_path, error);
   }
-  return ReadResponse(fd.get(), socket_path);
+  return fd;
+}
+
+Result<HttpResponse> CallUnix(const std::string& socket_path, const HttpRequest& request,
+                              std::chrono::milliseconds timeout) {
+  const Result<UniqueFd> fd = SendUnix(socket_path, request, timeout);
+  if (!fd) return std::unexpected(fd.error());
+  return ReadResponse(fd->get(), socket_path);
 }
 
 }  // namespace mete::wire

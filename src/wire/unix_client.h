@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 
+#include "base/unique_fd.h"
 #include "mete/error.h"
 #include "wire/http.h"
 
@@ -15,5 +16,9 @@ namespace mete::wire {
 // path may be longer than the 107 bytes of a socket address.
 Result<HttpResponse> CallUnix(const std::string& socket_path, const HttpRequest& request,
                               std::chrono::milliseconds timeout = std::chrono::seconds(10));
+
+// The same up to the answer, which is left to read from the socket.
+Result<UniqueFd> SendUnix(const std::string& socket_path, const HttpRequest& request,
+                          std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
 }  // namespace mete::wire
