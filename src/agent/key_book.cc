@@ -1,29 +1,6 @@
 #include "agent/key_book.h"
 
-#include "base/quote.h"
-
 namespace mete::agent {
-
-Result<std::string> KeyText(std::string_view field) {
-  if (!field.starts_with('"')) return std::string(field);
-  std::string key;
-  for (std::size_t i = 1; i < field.size(); ++i) {
-    char c = field[i];
-    // What may follow are parameters, which nobody has given a meaning.
-    if (c == '"') {
-      if (i + 1 == field.size() || field[i + 1] == ';') return key;
-      break;
-    }
-    if (c == '\\') {
-      c = ++i < field.size() ? field[i] : '\0';
-      if (c != '"' && c != '\\') break;
-    }
-    if (c < 0x20 || c > 0x7e) break;
-    key += c;
-  }
-  return Fail(ErrorCode::kInvalidArgument,
-              "Idempotency-Key: allowed: a text in double quotes, given: " + Quoted(field));
-}
 
 std::optional<KeyBook::Entry> KeyBook::Find(std::string_view key, Time now) {
   Forget(now);

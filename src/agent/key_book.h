@@ -13,21 +13,16 @@
 #include <unordered_map>
 #include <utility>
 
+#include "agent/key_text.h"
 #include "mete/clock.h"
-#include "mete/error.h"
 
 namespace mete::agent {
-
-// The key in an Idempotency-Key field: a string of RFC 9651 in quotes, as
-// draft-ietf-httpapi-idempotency-key has it, or, as many clients send it, the bare text. Both are
-// the same key. E2071: quotes that do not end, or what cannot stand in them.
-Result<std::string> KeyText(std::string_view field);
 
 class KeyBook {
  public:
   static constexpr Duration kKept = std::chrono::hours(24);
   static constexpr std::size_t kMostKeys = 100'000;
-  static constexpr std::size_t kLongestKey = 255;
+  static constexpr std::size_t kLongestKey = agent::kLongestKey;
 
   struct Entry {
     std::size_t content = 0;   // hash of the request

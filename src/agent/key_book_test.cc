@@ -7,20 +7,6 @@ namespace {
 
 constexpr Duration kSecond = std::chrono::seconds(1);
 
-TEST(KeyText, IsTheSameWithAndWithoutQuotes) {
-  EXPECT_EQ(KeyText(""), "");
-  EXPECT_EQ(KeyText("batch-7"), "batch-7");
-  EXPECT_EQ(KeyText("\"batch-7\""), "batch-7");
-  EXPECT_EQ(KeyText("\"a\\\"b\\\\c\""), "a\"b\\c");
-  EXPECT_EQ(KeyText("\"k\";a=1"), "k");
-  EXPECT_EQ(KeyText("\"\""), "");
-  for (const char* bad : {"\"", "\"k", "\"k\"x", "\"k\\", "\"k\\n\"", "\"a\tb\"", "\"\xc3\xa4\""}) {
-    const auto refused = KeyText(bad);
-    ASSERT_FALSE(refused) << bad;
-    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
-  }
-}
-
 TEST(KeyBook, KnowsAKeyFor24Hours) {
   KeyBook book;
   const Time start{};

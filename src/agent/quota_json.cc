@@ -86,6 +86,11 @@ void WriteWindows(JsonWriter& json, std::string_view name, const std::vector<Lim
 
 void WriteAmounts(JsonWriter& json, std::string_view name, const Amounts& amounts) {
   json.Key(name).BeginObject();
+  WriteAmounts(json, amounts);
+  json.EndObject();
+}
+
+void WriteAmounts(JsonWriter& json, const Amounts& amounts) {
   for (const UsageField& field : kUsageFields) {
     if (!amounts.Has(field.resource)) continue;
     const std::int64_t amount = amounts.Get(field.resource);
@@ -95,7 +100,6 @@ void WriteAmounts(JsonWriter& json, std::string_view name, const Amounts& amount
       case AmountForm::kMebi: json.FieldNano(field.name, MebiNano(amount)); break;
     }
   }
-  json.EndObject();
 }
 
 void WriteUsage(JsonWriter& json, const ResourceUsage& usage) {

@@ -33,6 +33,7 @@ void WriteUsage(wire::JsonWriter& json, const ResourceUsage& usage);
 void WriteWindows(wire::JsonWriter& json, std::string_view name,
                   const std::vector<LimitUsage>& usages, const Clock& clock);
 void WriteAmounts(wire::JsonWriter& json, std::string_view name, const Amounts& amounts);
+void WriteAmounts(wire::JsonWriter& json, const Amounts& amounts);  // the fields of an object
 void WriteAmount(wire::JsonWriter& json, std::string_view name, const LimitInfo& info,
                  std::int64_t amount);
 // A limit, or what it leaves: null where there is none.
