@@ -44,6 +44,9 @@ class Account {
   virtual void Advance() = 0;
   virtual int Fd() const { return -1; }
 
+  // Whoever keeps it does not answer any more: nothing that changes something will succeed.
+  virtual bool is_gone() const { return false; }
+
   // The agent has ended: its levels are given back, and everything is where it is kept. Events that
   // TakeEvents gives afterwards are the last ones.
   virtual Result<void> Close() = 0;

@@ -29,10 +29,6 @@ class RemoteAccount final : public agent::Account {
                                                        bool cpu_held, std::string ledger,
                                                        const Clock& clock);
 
-  // Nobody serves the socket any more, or not as the one that this agent was attached to. What was
-  // answered until then is kept; all else has to be asked of the next owner.
-  bool is_gone() const { return is_gone_; }
-
   const TargetName& target() const override { return target_; }
   Result<Receipt> Report(const Amounts& amounts, const ReportOptions& options) override;
   Result<HoldId> Reserve(const Amounts& amounts, const ReserveOptions& options) override;
@@ -51,6 +47,7 @@ class RemoteAccount final : public agent::Account {
   std::vector<Event> TakeEvents() override;
   std::optional<Time> NextDeadline() const override { return std::nullopt; }
   void Advance() override;
+  bool is_gone() const override { return is_gone_; }
   int Fd() const override { return stream_.get(); }
   Result<void> Close() override { return Operate("detach"); }
   const std::string& ledger() const override { return ledger_; }
