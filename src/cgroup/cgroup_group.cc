@@ -11,6 +11,9 @@
 #include <set>
 
 #include "cgroup/control_file.h"
+#include "cgroup/cpu_quota.h"
+#include "cgroup/label.h"
+#include "cgroup/pressure.h"
 #include "cgroup/processes.h"
 
 namespace mete::cgroup {
@@ -35,7 +38,7 @@ Duration Left(std::chrono::steady_clock::time_point end) {
 }  // namespace
 
 CgroupGroup::CgroupGroup(std::shared_ptr<const Roots> roots, std::string_view name)
-    : name_(name), directories_(std::move(roots), name) {}
+    : name_(name), is_level_(agent::IsLevel(name)), directories_(std::move(roots), name) {}
 
 Result<std::unique_ptr<agent::Group>> CgroupGroup::Make(std::shared_ptr<const Roots> roots,
                                                         std::string_view name,
@@ -57,7 +60,7 @@ Result<std::unique_ptr<agent::Group>> CgroupGroup::Find(std::shared_ptr<const Ro
   group->OpenFiles();
   // Half a group may lack what is watched; it has nobody to watch.
   [[maybe_unused]] Result<void> watched =
-      group->events_.Open(group->directories_.unified(), group->controls_.memory);
+      group->events_.Open(group->directories_.unified(), group->controls_);
   return group;
 }
 
@@ -74,7 +77,7 @@ Result<void> CgroupGroup::Prepare(const KernelLimits& limits) {
                 "group cannot be frozen here: the kernel has no cgroup.freeze "
                 "(Linux 5.2 or later is needed)");
   }
-  if (auto opened = events_.Open(directories_.unified(), controls_.memory); !opened) return opened;
+  if (auto opened = events_.Open(directories_.unified(), controls_); !opened) return opened;
   return Apply(limits, true);
 }
 
@@ -95,30 +98,90 @@ Result<void> CgroupGroup::CheckHeld(const KernelLimits& limits) const {
   return {};
 }
 
-Result<void> CgroupGroup::Apply(const KernelLimits& limits, bool fresh) {
+Result<void> CgroupGroup::Apply(KernelLimits limits, bool fresh) {
   if (auto held = CheckHeld(limits); !held) return held;
   if (limits.memory_max) {
     if (auto fits = CheckMemoryFits(controls_, *limits.memory_max); !fits) return fits;
   }
+  const KernelLimits given = limits;
+  if (is_level_) limits.die_together = false;
+  if (cpu_rate_)
+    limits.cpu_nanocores = std::min(*cpu_rate_, limits.cpu_nanocores.value_or(*cpu_rate_));
   auto written = WriteLimits(controls_, limits, fresh);
   if (written && (!limits_ || limits.memory_line != limits_->memory_line)) {
     written = events_.SetLine(controls_.memory, limits.memory_line);
   }
-  if (written) limits_ = limits;
+  if (written) limits_ = given;
   return written;
 }
 
 Result<void> CgroupGroup::SetLimits(const KernelLimits& limits) {
   if (auto checked = CheckLimits(limits); !checked) return checked;
+  const SavedLimits saved(controls_);
   auto applied = Apply(limits, false);
   // Half of a change is worse than none: put back what was held, as far as the kernel takes it.
-  if (!applied && limits_) {
-    [[maybe_unused]] Result<void> undone = WriteLimits(controls_, *limits_, false);
-  }
+  if (!applied) saved.Restore();
   return applied;
 }
 
+Result<void> CgroupGroup::SetCpuRate(std::optional<std::int64_t> nanocores) {
+  if (nanocores) {
+    KernelLimits rate;
+    rate.cpu_nanocores = nanocores;
+    if (auto checked = CheckLimits(rate); !checked) return checked;
+    if (auto held = CheckHeld(rate); !held) return held;
+  }
+  if (!limits_) {
+    return Fail(ErrorCode::kUpdateFailed,
+                fmt::format("the limits of the group are not known, so that there would be none to "
+                            "go back to; set them first: group {}",
+                            name_));
+  }
+  std::optional<std::int64_t> held = limits_->cpu_nanocores;
+  if (nanocores) held = std::min(*nanocores, held.value_or(*nanocores));
+  auto written = WriteCpuQuota(controls_.cpu, held, false);
+  if (written) cpu_rate_ = nanocores;
+  return written;
+}
+
+Result<agent::EffectiveLimits> CgroupGroup::Effective() {
+  return ReadEffective(controls_, {directories_.directory_of(0), directories_.directory_of(1),
+                                   directories_.directory_of(2)});
+}
+
+Result<void> CgroupGroup::SetLabel(std::string_view text) {
+  if (text.size() > agent::kMaxLabelBytes) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("label is too long: given {} bytes, allowed {}", text.size(),
+                            agent::kMaxLabelBytes));
+  }
+  const int error = WriteLabel(directories_.unified(), text);
+  if (error == 0) return {};
+  return Fail(ErrorCode::kSystem,
+              fmt::format("label cannot be set: group {}: {}", name_, ErrnoText(error)));
+}
+
+std::string CgroupGroup::Label() { return ReadLabel(directories_.unified()); }
+
+// Processes are only in leaves; on v2 the kernel says the same where controllers are passed on.
+int CgroupGroup::JoinSelf() noexcept { return is_level_ ? EBUSY : directories_.Join(); }
+int CgroupGroup::JoinRest() noexcept {
+  return is_level_ ? EBUSY : directories_.JoinOutsideUnified();
+}
+
+Result<void> CgroupGroup::Adopt(pid_t pid) {
+  const int error = is_level_ ? EBUSY : directories_.Move(pid);
+  if (error == 0) return {};
+  const ErrorCode code = error == ESRCH                      ? ErrorCode::kNotFound
+                         : error == EPERM || error == EACCES ? ErrorCode::kNotPermitted
+                                                             : ErrorCode::kSystem;
+  return Fail(code, fmt::format("process cannot be moved into the group: process {}, group {}: {}",
+                                pid, name_, ErrnoText(error)));
+}
+
 Result<Sample> CgroupGroup::Read() { return meters_->Read(directories_.unified(), controls_); }
+
+Result<std::int64_t> CgroupGroup::ReadCpu() { return meters_->ReadCpu(directories_.unified()); }
 
 int CgroupGroup::WriteFreeze(bool frozen) {
   return WriteAt(directories_.unified(), "cgroup.freeze", frozen ? "1" : "0");
@@ -126,7 +189,8 @@ int CgroupGroup::WriteFreeze(bool frozen) {
 
 Result<void> CgroupGroup::Freeze(Duration deadline) {
   const auto start = Clock::now();
-  const QuotaLift lift(controls_.cpu);  // put back at the end: a frozen group uses nothing
+  // Put back at the end: a frozen group uses nothing.
+  const QuotaLift lift(controls_.cpu, directories_.levels_above(), is_level_);
   int error = WriteFreeze(true);
   if (error == 0 && WaitFor(group_events_.get(), "frozen", 1, deadline)) return {};
   WriteFreeze(false);
@@ -192,8 +256,9 @@ int CgroupGroup::KillUntilEmpty(Clock::time_point end) {
 
 Result<void> CgroupGroup::Kill(Duration deadline) {
   const auto start = Clock::now();
-  QuotaLift lift(controls_.cpu);
-  lift.Keep();  // they need CPU time to die, also if this call gives up on them
+  QuotaLift lift(controls_.cpu, directories_.levels_above(), is_level_);
+  // They need CPU time to die, also if this call gives up on them; a level is used again.
+  if (!is_level_) lift.KeepOwn();
   int error = KillUntilEmpty(start + deadline);
   if (error == ENODEV) return {};  // removed already: nobody is in it
   // Without cgroup.kill (before Linux 5.14), and for processes that left the unified group only.
@@ -211,9 +276,19 @@ Result<void> CgroupGroup::Kill(Duration deadline) {
                           Milliseconds(Clock::now() - start), Milliseconds(deadline)));
 }
 
+Result<agent::PressureWatch> CgroupGroup::WatchPressure(agent::Pressure what, Duration stall,
+                                                        Duration window) {
+  return OpenPressure(directories_.unified(), what, stall, window);
+}
+
 bool CgroupGroup::Contains(pid_t pid) {
   const std::string path = UnifiedPathOf(pid);
   return !path.empty() && IsWithin(path, directories_.paths().front());
+}
+
+bool CgroupGroup::Holds(pid_t pid) {
+  const std::string text = ReadWhole(fmt::format("/proc/{}/cgroup", pid).c_str());
+  return text.empty() || directories_.HoldsAll(text);
 }
 
 }  // namespace mete::cgroup

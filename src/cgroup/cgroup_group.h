@@ -29,10 +29,16 @@ class CgroupGroup final : public agent::Group {
 
   const std::string& name() const override { return name_; }
   Result<void> SetLimits(const agent::KernelLimits& limits) override;
-  int JoinSelf() noexcept override { return directories_.Join(); }
-  int CloneFd() const noexcept override { return directories_.unified(); }
-  int JoinRest() noexcept override { return directories_.JoinOutsideUnified(); }
+  Result<void> SetCpuRate(std::optional<std::int64_t> nanocores) override;
+  Result<agent::EffectiveLimits> Effective() override;
+  Result<void> SetLabel(std::string_view text) override;
+  std::string Label() override;
+  Result<void> Adopt(pid_t pid) override;
+  int JoinSelf() noexcept override;
+  int CloneFd() const noexcept override { return is_level_ ? -1 : directories_.unified(); }
+  int JoinRest() noexcept override;
   Result<agent::Sample> Read() override;
+  Result<std::int64_t> ReadCpu() override;
   Result<void> Freeze(Duration deadline) override;
   Result<void> Thaw() override;
   Result<void> Signal(int signal_number) override;
@@ -40,7 +46,10 @@ class CgroupGroup final : public agent::Group {
   Result<void> Remove() override { return directories_.Remove(); }
   int EventsFd() const override { return events_.fd(); }
   void DrainEvents() override { events_.Drain(); }
+  Result<agent::PressureWatch> WatchPressure(agent::Pressure what, Duration stall,
+                                             Duration window) override;
   bool Contains(pid_t pid) override;
+  bool Holds(pid_t pid) override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -49,16 +58,18 @@ class CgroupGroup final : public agent::Group {
 
   void OpenFiles();
   Result<void> Prepare(const agent::KernelLimits& limits);
-  Result<void> Apply(const agent::KernelLimits& limits, bool fresh);
+  Result<void> Apply(agent::KernelLimits limits, bool fresh);
   Result<void> CheckHeld(const agent::KernelLimits& limits) const;
   int WriteFreeze(bool frozen);
   int KillUntilEmpty(Clock::time_point end);
   bool KillByProcess(Clock::time_point end);
 
   std::string name_;
+  bool is_level_;  // of a tenant or session
   Directories directories_;
   ControlDirs controls_;
-  std::optional<agent::KernelLimits> limits_;  // as written last; unset: not known
+  std::optional<agent::KernelLimits> limits_;  // as given last; unset: not known
+  std::optional<std::int64_t> cpu_rate_;       // held as well, if it is the lower one
   EventSource events_;
   std::unique_ptr<Meters> meters_;
   UniqueFd group_events_;  // for waiting; reading it must not clear events_

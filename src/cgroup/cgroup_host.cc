@@ -6,10 +6,13 @@
 
 #include "cgroup/cgroup_group.h"
 #include "cgroup/directories.h"
+#include "cgroup/label.h"
 #include "cgroup/limits.h"
 #include "cgroup/name.h"
+#include "cgroup/pressure.h"
 #include "cgroup/probe.h"
 #include "cgroup/processes.h"
+#include "cgroup/tree_scan.h"
 
 namespace mete::cgroup {
 namespace {
@@ -28,17 +31,25 @@ GradeInfo Kernel(const ControllerPlace& place, const char* v2, const char* v1) {
 }
 
 void AddNotesFromAbove(const Roots& roots, Capabilities& seen) {
-  const ControlDirs::One cpu{roots.versions[0], roots.all[roots.cpu].base.get()};
-  const ControlDirs::One memory{roots.versions[1], roots.all[roots.memory].base.get()};
-  if (auto limit = CpuAbove(cpu)) {
-    seen.notes.push_back(
-        fmt::format("all groups together get no more CPU than the group that mete runs in: {}m",
-                    *limit / 1'000'000));
+  const auto one = [&roots](std::size_t which, std::size_t index) {
+    return ControlDirs::One{roots.versions[which], roots.all[index].base.get()};
+  };
+  const agent::EffectiveLimits above = ReadEffective(
+      {one(0, roots.cpu), one(1, roots.memory), one(2, roots.pids)},
+      {roots.all[roots.cpu].dir, roots.all[roots.memory].dir, roots.all[roots.pids].dir});
+  if (above.cpu_nanocores.value) {
+    seen.notes.push_back(fmt::format("all groups together get no more CPU than {} holds: {}m",
+                                     above.cpu_nanocores.holder,
+                                     *above.cpu_nanocores.value / 1'000'000));
   }
-  if (auto limit = MemoryAbove(memory)) {
-    seen.notes.push_back(fmt::format(
-        "all groups together get no more memory than the group that mete runs in: {} bytes",
-        *limit));
+  if (above.memory_max.value) {
+    seen.notes.push_back(
+        fmt::format("all groups together get no more memory than {} holds: {} bytes",
+                    above.memory_max.holder, *above.memory_max.value));
+  }
+  if (above.pids_max.value) {
+    seen.notes.push_back(fmt::format("all groups together get no more processes than {} holds: {}",
+                                     above.pids_max.holder, *above.pids_max.value));
   }
 }
 
@@ -55,8 +66,9 @@ Capabilities CgroupHost::Look() {
   Capabilities seen;
   if (!places_.missing.empty()) {
     seen.layout = "none";
-    for (GradeInfo* info : {&seen.cpu, &seen.memory, &seen.pids, &seen.freeze, &seen.kill,
-                            &seen.cpu_usage, &seen.memory_usage, &seen.memory_peak}) {
+    for (GradeInfo* info :
+         {&seen.cpu, &seen.memory, &seen.pids, &seen.freeze, &seen.kill, &seen.cpu_usage,
+          &seen.memory_usage, &seen.memory_peak, &seen.labels, &seen.pressure}) {
       *info = {Grade::kAbsent, places_.missing};
     }
     return seen;
@@ -71,6 +83,10 @@ Capabilities CgroupHost::Look() {
   seen.cpu_usage = {Grade::kKernel, "cpu.stat"};
   seen.memory_usage = Kernel(places_.memory, "memory.current", "memory.usage_in_bytes");
   seen.memory_peak = Kernel(places_.memory, "memory.peak", "memory.max_usage_in_bytes");
+  const int base = roots_->all.front().base.get();
+  seen.labels = LabelGrade(base);
+  seen.pressure = PressureGrade(base);
+  seen.memory_slows = places_.memory.version == Version::kV2;
   AddNotesFromAbove(*roots_, seen);
   return seen;
 }
@@ -90,7 +106,9 @@ Result<std::unique_ptr<agent::Group>> CgroupHost::Create(std::string_view name,
 }
 
 Result<std::unique_ptr<agent::Group>> CgroupHost::Find(std::string_view name) {
-  if (auto checked = CheckGroupName(name); !checked) return std::unexpected(checked.error());
+  if (auto checked = CheckGroupName(name); !checked && name != agent::kTopGroup) {
+    return std::unexpected(checked.error());
+  }
   if (!places_.missing.empty()) {
     return Fail(ErrorCode::kNotFound, fmt::format("group does not exist: {}", name));
   }
@@ -99,6 +117,18 @@ Result<std::unique_ptr<agent::Group>> CgroupHost::Find(std::string_view name) {
 
 std::optional<std::string> CgroupHost::GroupOf(pid_t pid) {
   return GroupIn(UnifiedPathOf(pid), places_.unified_path);
+}
+
+Result<std::vector<agent::FoundGroup>> CgroupHost::Scan() {
+  if (!places_.missing.empty()) return std::vector<agent::FoundGroup>{};
+  return ScanGroups(roots_->all.front().base.get());
+}
+
+Result<std::vector<std::uint64_t>> CgroupHost::Generations(const agent::GroupId& id) {
+  if (!places_.missing.empty()) return std::vector<std::uint64_t>{};
+  std::string stem = agent::GroupNameOf(id);
+  stem.resize(stem.rfind('.') + 1);
+  return GenerationsIn(roots_->all.front().base.get(), stem);
 }
 
 }  // namespace mete::cgroup

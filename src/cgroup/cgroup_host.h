@@ -28,6 +28,8 @@ class CgroupHost final : public agent::Host {
                                                const agent::KernelLimits& limits) override;
   Result<std::unique_ptr<agent::Group>> Find(std::string_view name) override;
   std::optional<std::string> GroupOf(pid_t pid) override;
+  Result<std::vector<agent::FoundGroup>> Scan() override;
+  Result<std::vector<std::uint64_t>> Generations(const agent::GroupId& id) override;
 
  private:
   Places places_;

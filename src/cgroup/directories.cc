@@ -11,15 +11,15 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "agent/group_name.h"
 #include "cgroup/control_file.h"
 #include "cgroup/processes.h"
 
 namespace mete::cgroup {
 namespace {
 
-const char* const kParentName = kParent.data();
-
-// Others may remove "mete" between its making and the group's as often as they end a last group.
+// Others may remove a group above between its making and this one's as often as they end a last
+// group in it.
 constexpr int kMakeAttempts = 100;
 // The kernel lets go of a group a moment after its last process ended: 1, 2, 4 .. 64 ms, 0.4 s.
 constexpr int kRemoveAttempts = 10;
@@ -72,7 +72,7 @@ void AddController(Roots& roots, std::size_t which, const char* name, const Cont
   } else if (place.version == Version::kV1) {
     auto same = std::ranges::find(roots.all, place.dir, &Root::dir);
     index = static_cast<std::size_t>(same - roots.all.begin());
-    if (same == roots.all.end()) roots.all.push_back(Root{place.dir, place.path, {}, {}});
+    if (same == roots.all.end()) roots.all.push_back(Root{place.dir, place.path, {}, name, {}});
   }
 }
 
@@ -80,7 +80,7 @@ void AddController(Roots& roots, std::size_t which, const char* name, const Cont
 
 Roots OpenRoots(const Places& places) {
   Roots roots;
-  roots.all.push_back(Root{places.unified_dir, places.unified_path, {}, {}});
+  roots.all.push_back(Root{places.unified_dir, places.unified_path, {}, {}, {}});
   AddController(roots, 1, "memory", places.memory, roots.memory);
   AddController(roots, 2, "pids", places.pids, roots.pids);
   AddController(roots, 0, "cpu", places.cpu, roots.cpu);  // see Directories::Join
@@ -91,9 +91,33 @@ Roots OpenRoots(const Places& places) {
 }
 
 Directories::Directories(std::shared_ptr<const Roots> roots, std::string_view name)
-    : roots_(std::move(roots)), relative_(fmt::format("{}/{}", kParent, name)) {
+    : roots_(std::move(roots)), relative_(kParent), is_level_(agent::IsLevel(name)) {
+  for (std::string_view rest = name; !rest.empty();) {
+    const std::string_view part = rest.substr(0, rest.find('/'));
+    rest.remove_prefix(std::min(rest.size(), part.size() + 1));
+    levels_.push_back(relative_);
+    relative_.append("/").append(part);
+  }
   for (const Root& root : roots_->all) paths_.push_back(JoinPath(root.path, relative_));
   leaves_.resize(roots_->all.size());
+}
+
+// EEXIST is as good as made; ENOENT: one above was removed meanwhile, so the caller tries again.
+Result<void> Directories::MakeLevels(const Root& root) {
+  for (const std::string& level : levels_) {
+    if (mkdirat(root.base.get(), level.c_str(), 0755) == 0) {
+      // Before Linux 5.11 a v1 group counted what is below it only when told to.
+      const std::string sums = level + "/memory.use_hierarchy";
+      FileBuffer buffer;
+      const auto text = ReadAt(root.base.get(), sums.c_str(), buffer);
+      if (text && NumberIn(*text) == 0) WriteAt(root.base.get(), sums.c_str(), "1");
+    } else if (errno == ENOENT) {
+      return {};
+    } else if (errno != EEXIST) {
+      return CannotMake(root, level, errno);
+    }
+  }
+  return {};
 }
 
 Result<void> Directories::MakeOne(const Root& root) {
@@ -112,16 +136,14 @@ Result<void> Directories::MakeOne(const Root& root) {
                   fmt::format("group exists already: {}", JoinPath(root.dir, relative_)));
     }
     if (errno != ENOENT) return CannotMake(root, relative_, errno);
-    if (mkdirat(root.base.get(), kParentName, 0755) != 0 && errno != EEXIST) {
-      return CannotMake(root, kParent, errno);
-    }
+    if (auto made = MakeLevels(root); !made) return made;
   }
   return CannotMake(root, relative_, ENOENT);
 }
 
 // v2 groups get the files of a controller only from a parent that passes it on. Done after the
-// group is made: with a child in it, nobody can remove "mete" any more. Whether it is needed is
-// asked of the group itself: while another maker is at it, the parent says so already, but the
+// group is made: with a child in it, nobody can remove a group above any more. Whether it is needed
+// is asked of the group itself: while another maker is at it, the parent says so already, but the
 // files come later, and writing waits for them.
 Result<void> Directories::PassControllers(const Root& root) {
   bool complete = true;
@@ -131,13 +153,15 @@ Result<void> Directories::PassControllers(const Root& root) {
     if (faccessat(root.base.get(), file.c_str(), F_OK, 0) != 0) complete = false;
   }
   if (complete) return {};
-  for (const std::string& file :
-       {std::string("cgroup.subtree_control"), fmt::format("{}/cgroup.subtree_control", kParent)}) {
-    if (int error = WriteAt(root.base.get(), file.c_str(), root.controllers)) {
-      return Fail(ErrorCode::kSystem,
-                  fmt::format("controllers cannot be passed on: {}/{} asked {}: {}", root.dir, file,
-                              root.controllers, ErrnoText(error)));
-    }
+  std::vector<std::string> files = {"cgroup.subtree_control"};
+  for (const std::string& level : levels_) files.push_back(level + "/cgroup.subtree_control");
+  for (const std::string& file : files) {
+    const int error = WriteAt(root.base.get(), file.c_str(), root.controllers);
+    if (error == 0) continue;
+    return Fail(ErrorCode::kSystem,
+                fmt::format("controllers cannot be passed on: {}/{} asked {}: {}", root.dir, file,
+                            root.controllers,
+                            error == EBUSY ? "processes are in that group" : ErrnoText(error)));
   }
   return {};
 }
@@ -168,7 +192,7 @@ Result<void> Directories::Make() {
     const bool ours = made.error().code == ErrorCode::kSystem;
     for (std::size_t k = ours ? i + 1 : i; k-- > 0;) {
       unlinkat(roots_->all[k].base.get(), relative_.c_str(), AT_REMOVEDIR);
-      unlinkat(roots_->all[k].base.get(), kParentName, AT_REMOVEDIR);
+      RemoveLevels(roots_->all[k]);
     }
     return made;
   }
@@ -197,22 +221,61 @@ int Directories::JoinOutsideUnified() const noexcept {
   return 0;
 }
 
+// In the order of Join, for the same reasons.
+int Directories::Move(pid_t pid) const {
+  for (const Leaf& leaf : leaves_) {
+    if (const int error = WriteAt(leaf.dir.get(), "cgroup.procs", fmt::format("{}", pid))) {
+      return error;
+    }
+  }
+  return 0;
+}
+
+bool Directories::HoldsAll(std::string_view proc_cgroup_text) const {
+  for (std::size_t i = 0; i < roots_->all.size(); ++i) {
+    const auto path = PathIn(proc_cgroup_text, roots_->all[i].controller);
+    if (!path || !IsWithin(*path, paths_[i])) return false;
+  }
+  return true;
+}
+
+// Refused by the kernel while other groups are in them, and then so are those further up.
+void Directories::RemoveLevels(const Root& root) const {
+  for (std::size_t i = levels_.size(); i-- > 0;) {
+    if (unlinkat(root.base.get(), levels_[i].c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) return;
+  }
+}
+
+int Directories::RemoveOne(const Root& root) const {
+  if (!is_level_) return RemoveTree(root.base.get(), relative_.c_str(), 0);
+  const bool gone =
+      unlinkat(root.base.get(), relative_.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT;
+  return gone ? 0 : errno;
+}
+
 Result<void> Directories::Remove() {
   int error = 0;
-  std::string where;
+  std::string where, why = "processes are in it";
   FileBuffer buffer;
   auto events = ReadAt(unified(), "cgroup.events", buffer);
   if (events && NumberAfter(*events, "populated") == 1) error = EBUSY, where = paths_.front();
+  if (error == 0 && is_level_) why = "groups are in it";
   for (std::size_t i = roots_->all.size(); i-- > 0 && error == 0;) {
     const Root& root = roots_->all[i];
-    error = RemoveTree(root.base.get(), relative_.c_str(), 0);
+    error = RemoveOne(root);
     if (error != 0) where = JoinPath(root.dir, relative_);
-    unlinkat(root.base.get(), kParentName, AT_REMOVEDIR);  // refused while other groups exist
+    RemoveLevels(root);
   }
   if (error == 0) return {};
-  return Fail(error == EBUSY ? ErrorCode::kInUse : ErrorCode::kSystem,
-              fmt::format("group cannot be removed: {}: {}", where,
-                          error == EBUSY ? "processes are in it" : ErrnoText(error)));
+  const bool in_use = error == EBUSY || error == ENOTEMPTY;
+  return Fail(
+      in_use ? ErrorCode::kInUse : ErrorCode::kSystem,
+      fmt::format("group cannot be removed: {}: {}", where, in_use ? why : ErrnoText(error)));
+}
+
+std::string Directories::directory_of(std::size_t controller) const {
+  const std::array<std::size_t, 3> index = {roots_->cpu, roots_->memory, roots_->pids};
+  return JoinPath(roots_->all[index[controller]].dir, relative_);
 }
 
 ControlDirs Directories::controls() const {

@@ -19,6 +19,7 @@ struct Root {
   std::string dir;
   std::string path;  // as /proc/PID/cgroup names it
   UniqueFd base;
+  std::string controller;   // one that v1 has there; empty in the unified hierarchy
   std::string controllers;  // v2: to be passed on to the groups, "+cpu +memory +pids"
 };
 
@@ -36,7 +37,8 @@ class Directories {
  public:
   Directories(std::shared_ptr<const Roots> roots, std::string_view name);
 
-  // Makes and opens them all, or leaves nothing: E2076 if the name is in use.
+  // Makes and opens them all, with the groups above that are missing, or leaves nothing: E2076 if
+  // the name is in use.
   Result<void> Make();
   // Opens those that are there: E2070 if the unified one is not.
   Result<void> Open();
@@ -47,13 +49,25 @@ class Directories {
   int Join() const noexcept;
   int JoinOutsideUnified() const noexcept;  // for a process that was started in the unified one
 
-  // Also removes groups that were made below. REQUIRES for success: no process is in them.
+  // Another process, with all its threads. 0 or an errno; it may be in some of the hierarchies
+  // then.
+  int Move(pid_t pid) const;
+  // Whether it is in all of them, by the text of its /proc/PID/cgroup.
+  bool HoldsAll(std::string_view proc_cgroup_text) const;
+
+  // Also removes groups that a program made inside its own, and the groups above that are empty
+  // then. Of a tenant or session: only itself, and only without groups in it, since those may be
+  // somebody's that has no process yet. REQUIRES for success: no process is in it.
   Result<void> Remove();
 
   int unified() const { return leaves_.front().dir.get(); }
+  // The groups of a session and a tenant above this one.
+  int levels_above() const { return static_cast<int>(levels_.size()) - 1; }
   ControlDirs controls() const;
   const std::vector<std::string>& paths() const { return paths_; }  // unified first
-  std::vector<pid_t> ProcessesOutsideUnified() const;               // still in a v1 group
+  // The directory in the hierarchy of this controller: 0 cpu, 1 memory, 2 pids.
+  std::string directory_of(std::size_t controller) const;
+  std::vector<pid_t> ProcessesOutsideUnified() const;  // still in a v1 group
 
  private:
   struct Leaf {
@@ -61,11 +75,16 @@ class Directories {
   };
 
   Result<void> MakeOne(const Root& root);
+  Result<void> MakeLevels(const Root& root);
+  void RemoveLevels(const Root& root) const;
+  int RemoveOne(const Root& root) const;
   Result<void> PassControllers(const Root& root);
   Result<void> OpenOne(const Root& root, Leaf& leaf);
 
   std::shared_ptr<const Roots> roots_;
-  std::string relative_;  // "mete/<name>"
+  std::string relative_;             // "mete/<name>"
+  std::vector<std::string> levels_;  // "mete", "mete/t-acme", ..: those above it, from the top
+  bool is_level_;                    // of a tenant or session, or the top itself
   std::vector<std::string> paths_;
   std::vector<Leaf> leaves_;  // as roots_->all
 };

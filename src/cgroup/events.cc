@@ -46,12 +46,22 @@ bool EventSource::Add(int fd, std::uint32_t events) {
   return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-Result<void> EventSource::Open(int unified, const ControlDirs::One& memory) {
+Result<void> EventSource::Open(int unified, const ControlDirs& dirs) {
   epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
   group_events_.reset(openat(unified, "cgroup.events", O_RDONLY | O_CLOEXEC));
   if (!epoll_ || !group_events_ || !Add(group_events_.get(), EPOLLPRI)) {
     return Failed("cgroup.events", errno);
   }
+  if (dirs.pids.version != Version::kNone) {
+    pids_events_.reset(openat(dirs.pids.dir, "pids.events", O_RDONLY | O_CLOEXEC));
+    if (pids_events_ && !Add(pids_events_.get(), EPOLLPRI)) return Failed("pids.events", errno);
+  }
+  Result<void> opened = OpenMemory(dirs.memory);
+  if (opened) Drain();  // a kernel file polls readable until its first read
+  return opened;
+}
+
+Result<void> EventSource::OpenMemory(const ControlDirs::One& memory) {
   if (memory.version == Version::kV2) {
     memory_events_.reset(openat(memory.dir, "memory.events", O_RDONLY | O_CLOEXEC));
     if (!memory_events_ || !Add(memory_events_.get(), EPOLLPRI)) {
@@ -69,7 +79,6 @@ Result<void> EventSource::Open(int unified, const ControlDirs::One& memory) {
       return Failed("memory.oom_control", errno);
     }
   }
-  Drain();  // a kernel file polls readable until its first read
   return {};
 }
 
@@ -107,7 +116,7 @@ void EventSource::Arm(Duration after) {
 void EventSource::Drain() {
   FileBuffer buffer;
   // Reading is what clears them.
-  for (const UniqueFd* file : {&group_events_, &memory_events_}) {
+  for (const UniqueFd* file : {&group_events_, &memory_events_, &pids_events_}) {
     if (*file) [[maybe_unused]]
       auto text = ReadFrom(file->get(), buffer);
   }

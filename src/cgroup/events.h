@@ -1,8 +1,9 @@
 // What happens in a group, as one descriptor that polls readable.
 //
-//   became empty   cgroup.events of the unified hierarchy ("populated"), which also tells of
-//   freezes out of memory  v2: memory.events; v1: an event descriptor on memory.oom_control memory
-//   line    v2: memory.events ("high"); v1: an event descriptor on memory.usage_in_bytes
+//   became empty    cgroup.events of the unified hierarchy ("populated"), also tells of freezes
+//   out of memory   v2: memory.events; v1: an event descriptor on memory.oom_control
+//   memory line     v2: memory.events ("high"); v1: an event descriptor on memory.usage_in_bytes
+//   fork refused    pids.events, on both
 //
 // v1 announces an out-of-memory kill before it happens (13 ms were seen), so its counter may still
 // be old then: a timer makes the descriptor readable once more, until the group is out of it.
@@ -21,7 +22,7 @@ namespace mete::cgroup {
 class EventSource {
  public:
   // `unified` is the group's directory there; descriptors are borrowed for this call.
-  Result<void> Open(int unified, const ControlDirs::One& memory);
+  Result<void> Open(int unified, const ControlDirs& dirs);
 
   // Watches for the use reaching `line`; unset ends it. If it is reached already, the descriptor is
   // readable at once. On v2 memory.high must have been written: its events tell of the line.
@@ -32,11 +33,13 @@ class EventSource {
 
  private:
   bool Add(int fd, std::uint32_t events);
+  Result<void> OpenMemory(const ControlDirs::One& memory);
   void Arm(Duration after);
 
   UniqueFd epoll_;
   UniqueFd group_events_;        // cgroup.events
   UniqueFd memory_events_;       // memory.events
+  UniqueFd pids_events_;         // pids.events
   UniqueFd oom_control_;         // memory.oom_control
   UniqueFd oom_, line_, again_;  // event descriptors and the timer
 };

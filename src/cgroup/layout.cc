@@ -60,17 +60,6 @@ std::optional<Mount> ParseMount(std::string_view line) {
   return mount;
 }
 
-// The path of the group of this hierarchy in /proc/self/cgroup; "" is the unified one, "0::/a".
-std::optional<std::string> OwnPath(std::string_view own_groups, std::string_view controller) {
-  while (!own_groups.empty()) {
-    std::string_view line = Next(own_groups, '\n');
-    Next(line, ':');
-    std::string_view list = Next(line, ':');
-    if (controller.empty() ? list.empty() : HasWord(list, controller)) return std::string(line);
-  }
-  return std::nullopt;
-}
-
 // Empty if the group lies outside of what is mounted (a bind mount, another namespace).
 std::string DirectoryOf(const Mount& mount, std::string_view path) {
   if (path.starts_with("/..")) return {};
@@ -165,9 +154,9 @@ void PlaceUnified(const Position& own, const Layout& layout, Places& places) {
       }
     }
     if (dir == own.mount || path == "/") break;
-    dir.resize(dir.rfind('/'));
     // A group of mete: what runs in it must not get out of it by asking for one of its own.
-    if (dir.ends_with(fmt::format("/{}", kParent))) break;
+    if (GroupIn(path, "/")) break;
+    dir.resize(dir.rfind('/'));
     path.resize(path.rfind('/'));
     if (path.empty()) path.push_back('/');
   }
@@ -188,13 +177,13 @@ Layout ReadLayout(std::string_view mountinfo, std::string_view own_groups) {
     std::optional<Mount> mount = ParseMount(Next(mountinfo, '\n'));
     if (!mount) continue;
     if (mount->type == "cgroup2") {
-      Place(layout.unified, *mount, OwnPath(own_groups, ""));
+      Place(layout.unified, *mount, PathIn(own_groups, ""));
     } else if (mount->type == "cgroup") {
-      if (HasWord(mount->options, "cpu")) Place(layout.cpu, *mount, OwnPath(own_groups, "cpu"));
+      if (HasWord(mount->options, "cpu")) Place(layout.cpu, *mount, PathIn(own_groups, "cpu"));
       if (HasWord(mount->options, "memory")) {
-        Place(layout.memory, *mount, OwnPath(own_groups, "memory"));
+        Place(layout.memory, *mount, PathIn(own_groups, "memory"));
       }
-      if (HasWord(mount->options, "pids")) Place(layout.pids, *mount, OwnPath(own_groups, "pids"));
+      if (HasWord(mount->options, "pids")) Place(layout.pids, *mount, PathIn(own_groups, "pids"));
     }
   }
   return layout;

@@ -6,17 +6,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <initializer_list>
 
 #include "cgroup/control_file.h"
+#include "cgroup/cpu_quota.h"
 
 namespace mete::cgroup {
 namespace {
 
+using agent::EffectiveLimits;
 using agent::KernelLimits;
 
-// The kernel's own default. Shorter periods throttle in finer steps and cost more switches.
-constexpr std::int64_t kPeriodUs = 100'000;
-constexpr std::int64_t kNanocoresPerQuotaUs = 1'000'000'000 / kPeriodUs;
 // A million cores: far beyond any machine, far below the 2^44 us at which the kernel says EINVAL.
 constexpr std::int64_t kMaxCpuNanocores = 1'000'000LL * 1'000'000'000;
 constexpr std::int64_t kMaxPids = 4'194'304;  // PID_MAX_LIMIT: pids.max takes no more
@@ -30,8 +30,71 @@ Result<void> Refused(const char* file, std::string_view asked, int error) {
 
 std::string_view FirstLine(std::string_view text) { return text.substr(0, text.find('\n')); }
 
-// One control file with one value: write, read back, compare.
-Result<void> Put(int dir, const char* file, std::string_view value) {
+bool Exists(int dir, const char* file) { return faccessat(dir, file, F_OK, 0) == 0; }
+
+std::int64_t PageSize() {
+  static const std::int64_t page = sysconf(_SC_PAGESIZE);
+  return page;
+}
+
+// The kernel rounds down too; asking for the result makes the comparison afterwards exact.
+std::int64_t WholePages(std::int64_t bytes) { return bytes / PageSize() * PageSize(); }
+
+Result<void> WriteMemoryV2(int dir, const KernelLimits& limits, bool fresh) {
+  if (limits.memory_line || !fresh) {
+    auto put =
+        PutValue(dir, "memory.high",
+                 limits.memory_line ? fmt::format("{}", WholePages(*limits.memory_line)) : "max");
+    if (!put) return put;
+  }
+  if (!limits.memory_max && fresh) return {};
+  const bool limited = limits.memory_max.has_value();
+  auto put = PutValue(dir, "memory.max",
+                      limited ? fmt::format("{}", WholePages(*limits.memory_max)) : "max");
+  if (!put) return put;
+  if (Exists(dir, "memory.swap.max")) {
+    put = PutValue(dir, "memory.swap.max",
+                   limited ? fmt::format("{}", WholePages(limits.swap_max.value_or(0))) : "max");
+    if (!put) return put;
+  }
+  return PutValue(dir, "memory.oom.group", limited && limits.die_together ? "1" : "0");
+}
+
+Result<void> WriteMemoryV1(int dir, const KernelLimits& limits, bool fresh) {
+  if (!limits.memory_max && fresh) return {};
+  constexpr const char* kMemory = "memory.limit_in_bytes";
+  constexpr const char* kWithSwap = "memory.memsw.limit_in_bytes";
+  std::string memory = "-1", with_swap = "-1";
+  if (limits.memory_max) {
+    memory = fmt::format("{}", WholePages(*limits.memory_max));
+    // One page more: with equal limits the outer one is met first, which memory.failcnt does not
+    // count (seen on 6.18: 0 instead of 130).
+    const std::int64_t swap = WholePages(limits.swap_max.value_or(0));
+    with_swap = fmt::format("{}", WholePages(*limits.memory_max) + swap + PageSize());
+  }
+  FileBuffer buffer;
+  auto old = ReadAt(dir, kWithSwap, buffer);
+  if (!old) return PutValue(dir, kMemory, memory);  // a kernel that does not count swap
+  // The kernel refuses a memory limit above that of memory and swap: raise the outer one first.
+  const bool raise = !limits.memory_max || *limits.memory_max > NumberIn(*old).value_or(0);
+  if (raise) {
+    if (auto put = PutValue(dir, kWithSwap, with_swap); !put) return put;
+    return PutValue(dir, kMemory, memory);
+  }
+  if (auto put = PutValue(dir, kMemory, memory); !put) return put;
+  return PutValue(dir, kWithSwap, with_swap);
+}
+
+Result<void> OutOfRange(const char* field, std::int64_t given, std::int64_t low,
+                        std::int64_t high) {
+  return Fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("{} is out of range: given {}, allowed {} to {}", field, given, low, high));
+}
+
+}  // namespace
+
+Result<void> PutValue(int dir, const char* file, std::string_view value) {
   const UniqueFd fd(openat(dir, file, O_RDWR | O_TRUNC | O_CLOEXEC));
   if (!fd) return Refused(file, value, errno);
   if (write(fd.get(), value.data(), value.size()) < 0) return Refused(file, value, errno);
@@ -52,118 +115,6 @@ Result<void> Put(int dir, const char* file, std::string_view value) {
   return {};
 }
 
-bool Exists(int dir, const char* file) { return faccessat(dir, file, F_OK, 0) == 0; }
-
-std::int64_t PageSize() {
-  static const std::int64_t page = sysconf(_SC_PAGESIZE);
-  return page;
-}
-
-// The kernel rounds down too; asking for the result makes the comparison afterwards exact.
-std::int64_t WholePages(std::int64_t bytes) { return bytes / PageSize() * PageSize(); }
-
-// The tightest cpu share above, in quota microseconds per period; v1 names a quota above it EINVAL.
-std::optional<std::int64_t> QuotaAboveUs(const ControlDirs::One& cpu, std::string up) {
-  std::optional<std::int64_t> tightest;
-  FileBuffer buffer;
-  for (int level = 0; level < 64; ++level, up += "../") {
-    std::int64_t quota = 0, period = 0;
-    if (cpu.version == Version::kV2) {
-      auto text = ReadAt(cpu.dir, (up + "cpu.max").c_str(), buffer);
-      if (!text && !Exists(cpu.dir, (up + "cgroup.procs").c_str())) break;  // out of the hierarchy
-      if (!text) continue;  // the root has no cpu.max
-      quota = NumberIn(*text).value_or(-1);
-      std::size_t blank = text->find(' ');
-      if (blank != std::string_view::npos) period = NumberIn(text->substr(blank + 1)).value_or(0);
-    } else {
-      auto text = ReadAt(cpu.dir, (up + "cpu.cfs_quota_us").c_str(), buffer);
-      if (!text) break;
-      quota = NumberIn(*text).value_or(-1);
-      text = ReadAt(cpu.dir, (up + "cpu.cfs_period_us").c_str(), buffer);
-      if (text) period = NumberIn(*text).value_or(0);
-    }
-    if (quota <= 0 || period <= 0) continue;
-    const std::int64_t us = quota * kPeriodUs / period;  // the kernel's quotas are below 2^44 us
-    if (!tightest || us < *tightest) tightest = us;
-  }
-  return tightest;
-}
-
-Result<void> WriteCpu(const ControlDirs::One& cpu, std::optional<std::int64_t> nanocores,
-                      bool fresh) {
-  if (cpu.version == Version::kNone || (fresh && !nanocores)) return {};
-  // Rounded down to 10 us of quota, 0.1 millicores: never more than was allowed.
-  const std::int64_t quota = nanocores ? *nanocores / kNanocoresPerQuotaUs : -1;
-  if (cpu.version == Version::kV2) {
-    return Put(
-        cpu.dir, "cpu.max",
-        nanocores ? fmt::format("{} {}", quota, kPeriodUs) : fmt::format("max {}", kPeriodUs));
-  }
-  FileBuffer buffer;
-  auto period = ReadAt(cpu.dir, "cpu.cfs_period_us", buffer);
-  if (!period || NumberIn(*period) != kPeriodUs) {
-    if (auto put = Put(cpu.dir, "cpu.cfs_period_us", fmt::format("{}", kPeriodUs)); !put)
-      return put;
-  }
-  auto put = Put(cpu.dir, "cpu.cfs_quota_us", fmt::format("{}", quota));
-  if (put || !nanocores) return put;
-  // A group above that holds less is no failure of this limit: hold as little as it does.
-  const std::optional<std::int64_t> above = QuotaAboveUs(cpu, "../");
-  if (!above || *above >= quota) return put;
-  return Put(cpu.dir, "cpu.cfs_quota_us", fmt::format("{}", *above));
-}
-
-Result<void> WriteMemoryV2(int dir, const KernelLimits& limits, bool fresh) {
-  if (limits.memory_line || !fresh) {
-    auto put = Put(dir, "memory.high",
-                   limits.memory_line ? fmt::format("{}", WholePages(*limits.memory_line)) : "max");
-    if (!put) return put;
-  }
-  if (!limits.memory_max && fresh) return {};
-  const bool limited = limits.memory_max.has_value();
-  auto put =
-      Put(dir, "memory.max", limited ? fmt::format("{}", WholePages(*limits.memory_max)) : "max");
-  if (!put) return put;
-  if (Exists(dir, "memory.swap.max")) {
-    put = Put(dir, "memory.swap.max", limited ? "0" : "max");
-    if (!put) return put;
-  }
-  return Put(dir, "memory.oom.group", limited ? "1" : "0");
-}
-
-Result<void> WriteMemoryV1(int dir, const KernelLimits& limits, bool fresh) {
-  if (!limits.memory_max && fresh) return {};
-  constexpr const char* kMemory = "memory.limit_in_bytes";
-  constexpr const char* kWithSwap = "memory.memsw.limit_in_bytes";
-  std::string memory = "-1", with_swap = "-1";
-  if (limits.memory_max) {
-    memory = fmt::format("{}", WholePages(*limits.memory_max));
-    // One page more: with equal limits the outer one is met first, which memory.failcnt does not
-    // count (seen on 6.18: 0 instead of 130).
-    with_swap = fmt::format("{}", WholePages(*limits.memory_max) + PageSize());
-  }
-  FileBuffer buffer;
-  auto old = ReadAt(dir, kWithSwap, buffer);
-  if (!old) return Put(dir, kMemory, memory);  // a kernel that does not count swap
-  // The kernel refuses a memory limit above that of memory and swap: raise the outer one first.
-  const bool raise = !limits.memory_max || *limits.memory_max > NumberIn(*old).value_or(0);
-  if (raise) {
-    if (auto put = Put(dir, kWithSwap, with_swap); !put) return put;
-    return Put(dir, kMemory, memory);
-  }
-  if (auto put = Put(dir, kMemory, memory); !put) return put;
-  return Put(dir, kWithSwap, with_swap);
-}
-
-Result<void> OutOfRange(const char* field, std::int64_t given, std::int64_t low,
-                        std::int64_t high) {
-  return Fail(
-      ErrorCode::kInvalidArgument,
-      fmt::format("{} is out of range: given {}, allowed {} to {}", field, given, low, high));
-}
-
-}  // namespace
-
 Result<void> CheckLimits(const KernelLimits& limits) {
   constexpr std::int64_t kMaxBytes = kUnlimitedBytes - 1;
   if (const auto& cpu = limits.cpu_nanocores;
@@ -179,6 +130,13 @@ Result<void> CheckLimits(const KernelLimits& limits) {
       line && (*line < agent::kMinMemoryBytes || *line > line_max)) {
     return OutOfRange("memory_line", *line, agent::kMinMemoryBytes, line_max);
   }
+  if (const auto& swap = limits.swap_max; swap && !limits.memory_max) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("swap_max needs a memory_max, which is missing: given {}", *swap));
+  }
+  if (const auto& swap = limits.swap_max; swap && (*swap < 0 || *swap > kMaxBytes / 2)) {
+    return OutOfRange("swap_max", *swap, 0, kMaxBytes / 2);
+  }
   if (limits.pids_max < 1 || limits.pids_max > kMaxPids) {
     return OutOfRange("pids_max", limits.pids_max, 1, kMaxPids);
   }
@@ -188,7 +146,10 @@ Result<void> CheckLimits(const KernelLimits& limits) {
 Result<void> CheckMemoryFits(const ControlDirs& dirs, std::int64_t memory_max) {
   const bool v2 = dirs.memory.version == Version::kV2;
   FileBuffer buffer;
-  auto text = ReadAt(dirs.memory.dir, v2 ? "memory.current" : "memory.usage_in_bytes", buffer);
+  auto text = ReadAt(dirs.memory.dir, v2 ? "memory.max" : "memory.limit_in_bytes", buffer);
+  // Not lowered: nothing is reclaimed or killed by it.
+  if (text && NumberIn(*text).value_or(kUnlimitedBytes) <= WholePages(memory_max)) return {};
+  text = ReadAt(dirs.memory.dir, v2 ? "memory.current" : "memory.usage_in_bytes", buffer);
   if (!text) return {};  // the write will say what is wrong
   const std::int64_t used = NumberIn(*text).value_or(0);
   if (used <= WholePages(memory_max)) return {};
@@ -199,53 +160,112 @@ Result<void> CheckMemoryFits(const ControlDirs& dirs, std::int64_t memory_max) {
 }
 
 Result<void> WriteLimits(const ControlDirs& dirs, const KernelLimits& limits, bool fresh) {
-  if (auto put = WriteCpu(dirs.cpu, limits.cpu_nanocores, fresh); !put) return put;
+  if (auto put = WriteCpuQuota(dirs.cpu, limits.cpu_nanocores, fresh); !put) return put;
   if (dirs.memory.version != Version::kNone) {
     auto put = dirs.memory.version == Version::kV2 ? WriteMemoryV2(dirs.memory.dir, limits, fresh)
                                                    : WriteMemoryV1(dirs.memory.dir, limits, fresh);
     if (!put) return put;
   }
   if (dirs.pids.version == Version::kNone) return {};
-  return Put(dirs.pids.dir, "pids.max", fmt::format("{}", limits.pids_max));
+  return PutValue(dirs.pids.dir, "pids.max", fmt::format("{}", limits.pids_max));
 }
 
-QuotaLift::QuotaLift(const ControlDirs::One& cpu) : cpu_(cpu) {
-  if (cpu.version == Version::kNone) return;
-  const bool v2 = cpu.version == Version::kV2;
+namespace {
+
+// v2 would kill down to it.
+bool IsBelowUse(int dir, std::string_view limit) {
   FileBuffer buffer;
-  auto text = ReadAt(cpu.dir, v2 ? "cpu.max" : "cpu.cfs_quota_us", buffer);
-  if (!text || !NumberIn(*text) || *NumberIn(*text) < 0) return;  // "max ..." or -1: no quota
-  std::string old(FirstLine(*text));
-  if (WriteAt(cpu.dir, v2 ? "cpu.max" : "cpu.cfs_quota_us", v2 ? "max" : "-1") == 0) old_ = old;
+  const auto used = ReadAt(dir, "memory.current", buffer);
+  const auto bytes = NumberIn(limit);
+  return used && bytes && NumberIn(*used).value_or(0) > *bytes;
 }
 
-QuotaLift::~QuotaLift() {
-  if (old_.empty()) return;
-  WriteAt(cpu_.dir, cpu_.version == Version::kV2 ? "cpu.max" : "cpu.cfs_quota_us", old_);
+constexpr const char* kMemoryMax = "memory.max";
+
+}  // namespace
+
+SavedLimits::SavedLimits(const ControlDirs& dirs) {
+  // In an order in which the kernel takes them again, or the other way round: which one depends on
+  // what was written meanwhile (memory.limit_in_bytes may not pass memory.memsw.limit_in_bytes).
+  Save(dirs.cpu, {"cpu.max", "cpu.cfs_period_us", "cpu.cfs_quota_us"});
+  Save(dirs.memory, {"memory.high", kMemoryMax, "memory.swap.max", "memory.oom.group",
+                     "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"});
+  Save(dirs.pids, {"pids.max"});
 }
 
-std::optional<std::int64_t> CpuAbove(const ControlDirs::One& cpu) {
-  if (cpu.version == Version::kNone) return std::nullopt;
-  auto quota = QuotaAboveUs(cpu, "./");
-  if (!quota) return std::nullopt;
-  return *quota * kNanocoresPerQuotaUs;
-}
-
-std::optional<std::int64_t> MemoryAbove(const ControlDirs::One& memory) {
-  if (memory.version == Version::kNone) return std::nullopt;
-  const bool v2 = memory.version == Version::kV2;
-  std::optional<std::int64_t> tightest;
-  std::string up = "./";
+void SavedLimits::Save(const ControlDirs::One& place, std::initializer_list<const char*> files) {
   FileBuffer buffer;
-  for (int level = 0; level < 64; ++level, up += "../") {
-    if (!Exists(memory.dir, (up + "cgroup.procs").c_str())) break;
-    auto text =
-        ReadAt(memory.dir, (up + (v2 ? "memory.max" : "memory.limit_in_bytes")).c_str(), buffer);
-    if (!text) continue;  // the v2 root has no limit
-    auto value = NumberIn(*text);
-    if (value && *value < kUnlimitedBytes && (!tightest || *value < *tightest)) tightest = value;
+  for (const char* file : files) {
+    if (place.version == Version::kNone) return;
+    if (auto text = ReadAt(place.dir, file, buffer)) {
+      values_.push_back({place.dir, file, std::string(FirstLine(*text))});
+    }
   }
+}
+
+void SavedLimits::Restore() const {
+  std::vector<const Value*> refused;
+  for (const Value& value : values_) {
+    if (value.file == kMemoryMax && IsBelowUse(value.dir, value.text)) continue;
+    if (WriteAt(value.dir, value.file, value.text) != 0) refused.push_back(&value);
+  }
+  for (const Value* value : refused) WriteAt(value->dir, value->file, value->text);
+}
+
+namespace {
+
+// Visits the group and those above it, as far as they are mounted; `up` is "", "../", "../../" ..
+template <class Visit>
+void EachLevelUp(const ControlDirs::One& place, Visit visit) {
+  if (place.version == Version::kNone) return;
+  std::string up;
+  for (int level = 0; level < 64; ++level, up += "../") {
+    if (!Exists(place.dir, (up + "cgroup.procs").c_str())) return;  // out of the hierarchy
+    visit(up);
+  }
+}
+
+EffectiveLimits::One Tightest(const ControlDirs::One& place, const std::string& directory,
+                              auto value_at) {
+  EffectiveLimits::One tightest;
+  EachLevelUp(place, [&](const std::string& up) {
+    const std::optional<std::int64_t> value = value_at(up);
+    if (!value || (tightest.value && *value >= *tightest.value)) return;
+    tightest.value = value;
+    tightest.own = up.empty();
+    tightest.holder = directory;
+    for (std::size_t i = 0; i < up.size(); i += 3) {
+      tightest.holder.resize(tightest.holder.rfind('/'));
+    }
+  });
   return tightest;
+}
+
+std::optional<std::int64_t> LimitIn(int dir, const std::string& file) {
+  FileBuffer buffer;
+  auto text = ReadAt(dir, file.c_str(), buffer);
+  if (!text) return std::nullopt;  // the v2 root has none
+  const auto value = NumberIn(*text);
+  return value && *value < kUnlimitedBytes ? value : std::nullopt;
+}
+
+}  // namespace
+
+EffectiveLimits ReadEffective(const ControlDirs& dirs,
+                              const std::array<std::string, 3>& directories) {
+  const char* memory_file =
+      dirs.memory.version == Version::kV2 ? "memory.max" : "memory.limit_in_bytes";
+  EffectiveLimits limits;
+  limits.cpu_nanocores = Tightest(dirs.cpu, directories[0], [&](const std::string& up) {
+    return QuotaNanocores(dirs.cpu, up);
+  });
+  limits.memory_max = Tightest(dirs.memory, directories[1], [&](const std::string& up) {
+    return LimitIn(dirs.memory.dir, up + memory_file);
+  });
+  limits.pids_max = Tightest(dirs.pids, directories[2], [&](const std::string& up) {
+    return LimitIn(dirs.pids.dir, up + "pids.max");
+  });
+  return limits;
 }
 
 }  // namespace mete::cgroup

@@ -4,7 +4,7 @@
 // | ----------- | ----------------------------------- | ----------------------------------------- |
 // | cpu         | cpu.max "<quota> 100000"            | cpu.cfs_period_us, cpu.cfs_quota_us       |
 // | memory_max  | memory.max, memory.swap.max 0,      | memory.limit_in_bytes,                    |
-// |             | memory.oom.group 1                  | memory.memsw.limit_in_bytes + one page    |
+// |             | memory.oom.group 1 in a leaf        | memory.memsw.limit_in_bytes + one page    |
 // | memory_line | memory.high                         | none: an event descriptor (events.h)      |
 // | pids        | pids.max                            | pids.max                                  |
 //
@@ -13,7 +13,10 @@
 #pragma once
 
 #include <array>
+#include <initializer_list>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "agent/host.h"
 #include "cgroup/layout.h"
@@ -36,29 +39,34 @@ Result<void> CheckLimits(const agent::KernelLimits& limits);
 // REQUIRES: CheckLimits passed. May have written some of the limits when it fails.
 Result<void> WriteLimits(const ControlDirs& dirs, const agent::KernelLimits& limits, bool fresh);
 
-// E2073 if the memory limit would be below what is in use. The kernel would start killing (v2) or
-// refuse after a vain reclaim (v1); on a frozen v2 group it kills while frozen.
+// E2073 if the memory limit would be lowered to below what is in use. The kernel would start
+// killing (v2) or refuse after a vain reclaim (v1); on a frozen v2 group it kills while frozen.
 Result<void> CheckMemoryFits(const ControlDirs& dirs, std::int64_t memory_max);
 
-// Takes the CPU quota away for as long as the object lives, and puts the same text back then.
-// A group that is short of quota takes up to 20 s to freeze and 42 s to die (docs/enforcement.md).
-class QuotaLift {
- public:
-  explicit QuotaLift(const ControlDirs::One& cpu);
-  ~QuotaLift();
-  QuotaLift(const QuotaLift&) = delete;
-  QuotaLift& operator=(const QuotaLift&) = delete;
+// One control file with one value: written, read back, compared. The error names the file, what was
+// asked and what is held.
+Result<void> PutValue(int dir, const char* file, std::string_view value);
 
-  // Leaves the quota off.
-  void Keep() { old_.clear(); }
+// What the files of limits held when this was made, to be put back when a change fails halfway.
+class SavedLimits {
+ public:
+  explicit SavedLimits(const ControlDirs& dirs);
+  void Restore() const;
 
  private:
-  ControlDirs::One cpu_;
-  std::string old_;  // empty: nothing to put back
+  struct Value {
+    int dir;
+    const char* file;
+    std::string text;
+  };
+  void Save(const ControlDirs::One& place, std::initializer_list<const char*> files);
+
+  std::vector<Value> values_;
 };
 
-// The tightest limit of this directory and the groups above it, for the notes of doctor.
-std::optional<std::int64_t> CpuAbove(const ControlDirs::One& cpu);  // nanocores
-std::optional<std::int64_t> MemoryAbove(const ControlDirs::One& memory);
+// The tightest limits of the group and those above it, as far as they are mounted. `directories`
+// are the group's, by controller.
+agent::EffectiveLimits ReadEffective(const ControlDirs& dirs,
+                                     const std::array<std::string, 3>& directories);
 
 }  // namespace mete::cgroup

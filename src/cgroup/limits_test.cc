@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <map>
 #include <string>
 
@@ -53,6 +54,13 @@ class LimitFiles : public testing::Test {
 KernelLimits Limits(std::optional<std::int64_t> cpu, std::optional<std::int64_t> memory,
                     std::optional<std::int64_t> line, std::int64_t pids) {
   return {.cpu_nanocores = cpu, .memory_max = memory, .memory_line = line, .pids_max = pids};
+}
+
+KernelLimits WithSwap(std::optional<std::int64_t> memory, std::int64_t swap, bool die_together) {
+  KernelLimits limits = Limits({}, memory, {}, 64);
+  limits.swap_max = swap;
+  limits.die_together = die_together;
+  return limits;
 }
 
 struct Row {
@@ -107,6 +115,14 @@ const Row kRows[] = {
       {"memory.swap.max", "0"},
       {"memory.oom.group", "1"},
       {"pids.max", "64"}}},
+    {"v2: some swap, and no end together",
+     Version::kV2,
+     true,
+     WithSwap(64 * kMiB, 8 * kMiB + 1, false),
+     {{"memory.max", "67108864"},
+      {"memory.swap.max", "8388608"},
+      {"memory.oom.group", "0"},
+      {"pids.max", "64"}}},
     {"v2: a line alone",
      Version::kV2,
      true,
@@ -155,6 +171,13 @@ const Row kRows[] = {
      {{"memory.limit_in_bytes", "67108864"},
       {"memory.memsw.limit_in_bytes", "67112960"},
       {"pids.max", "64"}}},
+    {"v1: some swap",
+     Version::kV1,
+     true,
+     WithSwap(64 * kMiB, 8 * kMiB + 1, false),
+     {{"memory.limit_in_bytes", "67108864"},
+      {"memory.memsw.limit_in_bytes", "75501568"},
+      {"pids.max", "64"}}},
     {"v1: the line is no file",
      Version::kV1,
      true,
@@ -172,15 +195,6 @@ TEST_F(LimitFiles, WhatIsWrittenWhere) {
     ASSERT_TRUE(written) << written.error().ToString();
     EXPECT_EQ(Now(expected), expected);
   }
-}
-
-TEST_F(LimitFiles, AV1PeriodOfSomebodyElseIsReset) {
-  Files files = kFreshV1;
-  files["cpu.cfs_period_us"] = "10000\n";
-  Fill(files);
-  ASSERT_TRUE(WriteLimits(Dirs(Version::kV1), Limits(500'000'000, kNo, kNo, 64), true));
-  EXPECT_EQ(tree_.Text("mete/a/cpu.cfs_period_us"), "100000");
-  EXPECT_EQ(tree_.Text("mete/a/cpu.cfs_quota_us"), "50000");
 }
 
 TEST_F(LimitFiles, MemoryWithoutSwapFiles) {
@@ -252,45 +266,81 @@ TEST_F(LimitFiles, MemoryBelowUseIsRefusedBeforeAnythingIsWritten) {
   }
 }
 
-TEST_F(LimitFiles, TheQuotaIsOffWhileItIsLiftedAndTheSameAfterwards) {
+TEST_F(LimitFiles, AMemoryLimitThatIsNotLoweredIsWrittenWhateverIsInUse) {
   for (Version version : {Version::kV1, Version::kV2}) {
     const bool v2 = version == Version::kV2;
-    const std::string file = v2 ? "mete/a/cpu.max" : "mete/a/cpu.cfs_quota_us";
-    const std::string held = v2 ? "2500 50000" : "2500";
     Fill(v2 ? kFreshV2 : kFreshV1);
-    tree_.File(file, held + "\n");
-    {
-      const QuotaLift lift(Dirs(version).cpu);
-      EXPECT_EQ(tree_.Text(file), v2 ? "max" : "-1");
-    }
-    EXPECT_EQ(tree_.Text(file), held);
-    {
-      QuotaLift lift(Dirs(version).cpu);
-      lift.Keep();
-    }
-    EXPECT_EQ(tree_.Text(file), v2 ? "max" : "-1");
-    {
-      const QuotaLift nothing_to_lift(Dirs(version).cpu);
-    }
-    EXPECT_EQ(tree_.Text(file), v2 ? "max" : "-1");
+    tree_.File(v2 ? "mete/a/memory.max" : "mete/a/memory.limit_in_bytes", "8388608\n");
+    tree_.File(v2 ? "mete/a/memory.current" : "mete/a/memory.usage_in_bytes", "8392704\n");
+    EXPECT_TRUE(CheckMemoryFits(Dirs(version), 8 * kMiB));
+    EXPECT_TRUE(CheckMemoryFits(Dirs(version), 8 * kMiB + 4096));
+    EXPECT_FALSE(CheckMemoryFits(Dirs(version), 8 * kMiB - 1));
   }
 }
 
-TEST_F(LimitFiles, LimitsAboveAreFound) {
+TEST_F(LimitFiles, WhatWasHeldIsPutBack) {
+  for (const Files& files : {kFreshV2, kFreshV1}) {
+    const Version version = files.contains("cpu.max") ? Version::kV2 : Version::kV1;
+    Fill(files);
+    const KernelLimits before = Limits(500'000'000, 64 * kMiB, kNo, 64);
+    ASSERT_TRUE(WriteLimits(Dirs(version), before, true));
+    Files held = Now(files);
+    for (auto& [name, text] : held) {
+      if (text.ends_with('\n') && !name.ends_with("current") && !name.ends_with("usage_in_bytes")) {
+        text.pop_back();  // a file here keeps the newline of the kernel until it is written
+      }
+    }
+    const SavedLimits saved(Dirs(version));
+    ASSERT_TRUE(WriteLimits(Dirs(version), Limits(kNo, 128 * kMiB, kNo, 9), false));
+    ASSERT_NE(Now(files), held);
+    saved.Restore();
+    EXPECT_EQ(Now(files), held);
+  }
+}
+
+// v2 would kill down to it.
+TEST_F(LimitFiles, AMemoryLimitIsNotPutBackBelowUse) {
+  Fill(kFreshV2);
+  ASSERT_TRUE(WriteLimits(Dirs(Version::kV2), Limits(kNo, 8 * kMiB, kNo, 64), true));
+  const SavedLimits saved(Dirs(Version::kV2));
+  ASSERT_TRUE(WriteLimits(Dirs(Version::kV2), Limits(kNo, 64 * kMiB, kNo, 9), false));
+  tree_.File("mete/a/memory.current", "9437184\n");
+  saved.Restore();
+  EXPECT_EQ(tree_.Text("mete/a/memory.max"), "67108864");
+  EXPECT_EQ(tree_.Text("mete/a/pids.max"), "64");
+}
+
+TEST_F(LimitFiles, TheTightestOnTheWayUpIsEffective) {
   Fill(kFreshV1);
+  for (const char* dir : {"", "mete/", "mete/a/"}) {
+    tree_.File(std::string(dir) + "cgroup.procs", "");
+  }
   tree_.File("mete/cpu.cfs_quota_us", "-1\n");
-  tree_.File("mete/cpu.cfs_period_us", "100000\n");
-  tree_.File("mete/cgroup.procs", "");
-  tree_.File("mete/memory.limit_in_bytes", kV1None);
+  tree_.File("mete/memory.limit_in_bytes", "1073741824\n");
+  tree_.File("mete/pids.max", "max\n");
   tree_.File("cpu.cfs_quota_us", "30000\n");
   tree_.File("cpu.cfs_period_us", "20000\n");
-  tree_.File("cgroup.procs", "");
-  tree_.File("memory.limit_in_bytes", "1073741824\n");
-  tree_.File("mete/a/cgroup.procs", "");
-  EXPECT_EQ(CpuAbove(Dirs(Version::kV1).cpu), 1'500'000'000);
-  EXPECT_EQ(MemoryAbove(Dirs(Version::kV1).memory), 1073741824);
-  EXPECT_EQ(CpuAbove({}), std::nullopt);
-  EXPECT_EQ(MemoryAbove({}), std::nullopt);
+  tree_.File("memory.limit_in_bytes", kV1None);
+  const std::string own = tree_.path("mete/a");
+  const std::array<std::string, 3> directories = {own, own, own};
+  agent::EffectiveLimits seen = ReadEffective(Dirs(Version::kV1), directories);
+  EXPECT_EQ(seen.cpu_nanocores.value, 1'500'000'000);
+  EXPECT_EQ(seen.cpu_nanocores.holder + "/", tree_.path(""));
+  EXPECT_FALSE(seen.cpu_nanocores.own);
+  EXPECT_EQ(seen.memory_max.value, 1073741824);
+  EXPECT_EQ(seen.memory_max.holder, tree_.path("mete"));
+  EXPECT_EQ(seen.pids_max.value, std::nullopt);
+  EXPECT_EQ(seen.pids_max.holder, "");
+
+  ASSERT_TRUE(WriteLimits(Dirs(Version::kV1), Limits(1'500'000'000, 1 << 30, kNo, 64), true));
+  seen = ReadEffective(Dirs(Version::kV1), directories);
+  EXPECT_TRUE(seen.cpu_nanocores.own) << "of equal ones the group's own is named";
+  EXPECT_TRUE(seen.memory_max.own);
+  EXPECT_TRUE(seen.pids_max.own);
+  EXPECT_EQ(seen.pids_max.value, 64);
+  EXPECT_EQ(seen.pids_max.holder, own);
+  seen = ReadEffective({}, directories);
+  EXPECT_EQ(seen.cpu_nanocores.value, std::nullopt);
 }
 
 struct RangeRow {
@@ -327,6 +377,11 @@ TEST(CheckLimits, Ranges) {
       {Limits(kNo, 8 * kMiB, 8 * kMiB, 9), nullptr},
       {Limits(kNo, 8 * kMiB, 8 * kMiB + 1, 9), "memory_line"},
       {Limits(kNo, kNo, kMax, 9), "memory_line"},
+      {WithSwap(kMiB, 0, true), nullptr},
+      {WithSwap(kMiB, -1, true), "swap_max"},
+      {WithSwap(kMiB, kMostBytes / 2, true), nullptr},
+      {WithSwap(kMiB, kMostBytes / 2 + 1, true), "swap_max"},
+      {WithSwap(kNo, kMiB, true), "swap_max"},
   };
   for (const RangeRow& row : rows) {
     const Result<void> checked = CheckLimits(row.limits);

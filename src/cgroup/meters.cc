@@ -46,8 +46,19 @@ Result<agent::Sample> Meters::Read(int unified, const ControlDirs& dirs) {
   if (dirs.memory.version != Version::kNone) ReadMemory(dirs.memory, sample);
   if (dirs.pids.version != Version::kNone) {
     if (auto text = pids_.Read(dirs.pids.dir, buffer)) sample.pids = NumberIn(*text).value_or(0);
+    if (auto text = pids_events_.Read(dirs.pids.dir, buffer)) {
+      sample.pids_max_hits = NumberAfter(*text, "max").value_or(0);
+    }
   }
   return sample;
+}
+
+Result<std::int64_t> Meters::ReadCpu(int unified) {
+  FileBuffer buffer;
+  auto cpu = cpu_.Read(unified, buffer);
+  if (cpu) return NumberAfter(*cpu, "usage_usec").value_or(0) * 1000;
+  return Fail(ErrorCode::kSystem,
+              fmt::format("cpu.stat cannot be read: {}", ErrnoText(cpu.error())));
 }
 
 }  // namespace mete::cgroup

@@ -15,12 +15,15 @@ class Meters {
   // an error means that the group itself cannot be read (it was removed).
   Result<agent::Sample> Read(int unified, const ControlDirs& dirs);
 
+  // The CPU time alone, in nanoseconds.
+  Result<std::int64_t> ReadCpu(int unified);
+
  private:
   void ReadMemory(const ControlDirs::One& memory, agent::Sample& sample);
 
   KeptFile cpu_{"cpu.stat"};
   KeptFile group_events_{"cgroup.events"};
-  KeptFile pids_{"pids.current"};
+  KeptFile pids_{"pids.current"}, pids_events_{"pids.events"};
   KeptFile memory_, peak_, out_of_memory_, hits_;
   std::int64_t highest_seen_ = 0;  // the peak where the kernel keeps none (v2 before Linux 5.19)
 };

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "agent/group_name.h"
 #include "base/unique_fd.h"
 #include "cgroup/control_file.h"
 
@@ -53,21 +54,24 @@ std::vector<pid_t> ProcessesIn(int dir) {
   return pids;
 }
 
-std::string UnifiedPathIn(std::string_view text) {
+std::optional<std::string> PathIn(std::string_view text, std::string_view controller) {
   while (!text.empty()) {
-    std::size_t end = text.find('\n');
+    const std::size_t end = text.find('\n');
     std::string_view line = text.substr(0, end);
-    if (line.starts_with("0::")) {
-      line.remove_prefix(3);
-      constexpr std::string_view kDeleted = " (deleted)";
-      if (line.ends_with(kDeleted)) line.remove_suffix(kDeleted.size());
-      return std::string(line);
-    }
-    if (end == std::string_view::npos) break;
-    text.remove_prefix(end + 1);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (controller.empty() != line.starts_with("0::")) continue;
+    line.remove_prefix(std::min(line.size(), line.find(':') + 1));
+    const std::string_view list = line.substr(0, line.find(':'));
+    if (!controller.empty() && !HasWord(list, controller)) continue;
+    line.remove_prefix(std::min(line.size(), list.size() + 1));
+    constexpr std::string_view kDeleted = " (deleted)";
+    if (line.ends_with(kDeleted)) line.remove_suffix(kDeleted.size());
+    return std::string(line);
   }
-  return {};
+  return std::nullopt;
 }
+
+std::string UnifiedPathIn(std::string_view text) { return PathIn(text, "").value_or(""); }
 
 std::string UnifiedPathOf(pid_t pid) {
   if (pid <= 0) return {};
@@ -89,8 +93,14 @@ std::optional<std::string> GroupIn(std::string_view path, std::string_view base)
     at = path.find(mark);
   }
   if (at == std::string_view::npos) return std::nullopt;
-  std::string_view name = path.substr(at + mark.size());
-  name = name.substr(0, name.find('/'));
+  const std::string_view inside = path.substr(at + mark.size());
+  // Levels as far as there are any, then the group of an agent; what follows is its own affair.
+  std::string_view name = inside.substr(0, inside.find('/'));
+  while (agent::IsLevel(name) && name.size() < inside.size()) {
+    const std::string_view longer = inside.substr(0, inside.find('/', name.size() + 1));
+    if (!agent::CheckGroupName(longer)) break;
+    name = longer;
+  }
   if (name.empty()) return std::nullopt;
   return std::string(name);
 }
