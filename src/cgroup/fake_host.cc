@@ -4,17 +4,14 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 
-#include "base/unique_fd.h"
 #include "cgroup/control_file.h"
+#include "cgroup/fake_group.h"
 #include "cgroup/limits.h"
 #include "cgroup/marked_processes.h"
 #include "cgroup/name.h"
@@ -23,8 +20,6 @@ namespace mete::cgroup {
 namespace {
 
 using agent::KernelLimits;
-using agent::Sample;
-using Clock = std::chrono::steady_clock;
 
 // A value that differs between hosts, also of different test programs.
 std::uint64_t NewSeed() {
@@ -32,213 +27,28 @@ std::uint64_t NewSeed() {
   return (static_cast<std::uint64_t>(getpid()) << 24) + ++count;
 }
 
-void Pause() {
-  const timespec time{0, 500'000};
-  nanosleep(&time, nullptr);
+void KillMarked(rlim_t mark) {
+  for (pid_t pid : Marked(mark)) kill(pid, SIGKILL);
 }
 
 }  // namespace
 
-struct FakeState {
-  std::string name;
-  rlim_t mark = 0;
-  UniqueFd wake, epoll;
-  // Guarded by the host's mutex:
-  KernelLimits limits;
-  bool frozen = false, removed = false, join_fails = false;
-  std::int64_t peak = 0, memory_kills = 0;
-  std::map<pid_t, UniqueFd> watched;
-
-  // A descriptor of each live member in the epoll set: the death of the last one is then an event,
-  // without a thread or a timer. Members that the dead left behind are found at each call.
-  void Watch() {
-    const std::vector<pid_t> members = Marked(mark);
-    std::erase_if(watched, [&](const auto& one) {
-      return std::ranges::find(members, one.first) == members.end();
-    });
-    for (pid_t pid : members) {
-      if (watched.contains(pid)) continue;
-      UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-      epoll_event event{};
-      event.events = EPOLLIN;
-      if (process && epoll_ctl(epoll.get(), EPOLL_CTL_ADD, process.get(), &event) == 0) {
-        watched.emplace(pid, std::move(process));
-      }
-    }
-  }
-
-  void Wake() const {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] ssize_t put = write(wake.get(), &one, sizeof one);
-  }
-
-  void SignalAll(int signal_number) const {
-    for (pid_t pid : Marked(mark)) kill(pid, signal_number);
-  }
-};
-
-class FakeGroup final : public agent::Group {
- public:
-  FakeGroup(FakeHost& host, std::shared_ptr<FakeState> state)
-      : host_(host), state_(std::move(state)) {}
-
-  const std::string& name() const override { return state_->name; }
-
-  Result<void> SetLimits(const KernelLimits& limits) override {
-    if (auto error = Begin(FakeCall::kSetLimits, "SetLimits")) return std::unexpected(*error);
-    if (auto checked = CheckLimits(limits); !checked) return checked;
-    const Sample sample = Measure();
-    if (limits.memory_max && sample.memory_bytes > *limits.memory_max) {
-      return Fail(ErrorCode::kUpdateFailed,
-                  fmt::format("memory_max is below what is in use: asked {}, in use {}",
-                              *limits.memory_max, sample.memory_bytes));
-    }
-    std::lock_guard lock(host_.mutex_);
-    state_->limits = limits;
-    return {};
-  }
-
-  // In a forked child: touches nothing that another thread may have locked.
-  int JoinSelf() noexcept override {
-    if (state_->join_fails) return EPERM;
-    if (int error = MarkSelf(state_->mark)) return error;
-    state_->Wake();
-    return 0;
-  }
-
-  Result<Sample> Read() override {
-    if (auto error = Begin(FakeCall::kRead, nullptr)) return std::unexpected(*error);
-    if (IsRemoved()) return Fail(ErrorCode::kSystem, "group was removed: " + state_->name);
-    return Measure();
-  }
-
-  Result<void> Freeze(Duration deadline) override {
-    if (auto error = Begin(FakeCall::kFreeze, "Freeze")) return std::unexpected(*error);
-    const auto end = Clock::now() + deadline;
-    for (;;) {
-      bool all = true;
-      for (pid_t pid : Marked(state_->mark)) {
-        if (IsStopped(pid)) continue;
-        all = false;
-        kill(pid, SIGSTOP);
-      }
-      if (all) break;
-      if (Clock::now() >= end) {
-        state_->SignalAll(SIGCONT);
-        return Fail(ErrorCode::kSuspendFailed, "group did not stop in time: " + state_->name);
-      }
-      Pause();
-    }
-    std::lock_guard lock(host_.mutex_);
-    state_->frozen = true;
-    return {};
-  }
-
-  Result<void> Thaw() override {
-    if (auto error = Begin(FakeCall::kThaw, "Thaw")) return std::unexpected(*error);
-    {
-      std::lock_guard lock(host_.mutex_);
-      state_->frozen = false;
-    }
-    state_->SignalAll(SIGCONT);
-    return {};
-  }
-
-  Result<void> Signal(int signal_number) override {
-    if (auto error = Begin(FakeCall::kSignal, "Signal")) return std::unexpected(*error);
-    if (signal_number < 1 || signal_number > SIGRTMAX) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("signal_number is out of range: given {}, allowed 1 to {}",
-                              signal_number, SIGRTMAX));
-    }
-    state_->SignalAll(signal_number);
-    return {};
-  }
-
-  Result<void> Kill(Duration deadline) override {
-    if (auto error = Begin(FakeCall::kKill, "Kill")) return std::unexpected(*error);
-    const auto end = Clock::now() + deadline;
-    while (!Marked(state_->mark).empty()) {
-      state_->SignalAll(SIGKILL);
-      if (Marked(state_->mark).empty()) break;
-      if (Clock::now() >= end) {
-        return Fail(ErrorCode::kTerminateFailed, "group has processes left: " + state_->name);
-      }
-      Pause();
-    }
-    return {};
-  }
-
-  Result<void> Remove() override {
-    if (IsRemoved()) return {};
-    if (auto error = Begin(FakeCall::kRemove, "Remove")) return std::unexpected(*error);
-    if (!Marked(state_->mark).empty()) {
-      return Fail(ErrorCode::kInUse,
-                  "group cannot be removed: processes are in it: " + state_->name);
-    }
-    std::lock_guard lock(host_.mutex_);
-    state_->removed = true;
-    host_.groups_.erase(state_->name);
-    return {};
-  }
-
-  int EventsFd() const override { return state_->epoll.get(); }
-
-  void DrainEvents() override {
-    std::uint64_t count;
-    [[maybe_unused]] ssize_t got = read(state_->wake.get(), &count, sizeof count);
-    std::lock_guard lock(host_.mutex_);
-    state_->Watch();
-  }
-
-  bool Contains(pid_t pid) override { return MarkOf(pid) == state_->mark; }
-
- private:
-  std::optional<Error> Begin(FakeCall call, const char* logged) {
-    if (logged != nullptr) host_.Log(state_->name, logged);
-    return host_.TakeFailure(call);
-  }
-
-  bool IsRemoved() const {
-    std::lock_guard lock(host_.mutex_);
-    return state_->removed;
-  }
-
-  Sample Measure() {
-    Sample sample;
-    sample.pids = static_cast<std::int64_t>(Marked(state_->mark).size());
-    sample.populated = sample.pids > 0;
-    {
-      std::lock_guard lock(host_.mutex_);
-      state_->Watch();
-      sample.frozen = state_->frozen;
-      sample.oom_kills = sample.memory_max_hits = state_->memory_kills;
-    }
-    if (host_.meter) host_.meter(state_->name, sample);
-    std::lock_guard lock(host_.mutex_);
-    state_->peak = std::max(state_->peak, sample.memory_bytes);
-    sample.memory_peak_bytes = std::max(sample.memory_peak_bytes, state_->peak);
-    return sample;
-  }
-
-  FakeHost& host_;
-  std::shared_ptr<FakeState> state_;
-};
-
 FakeHost::FakeHost() : seed_(NewSeed()) {
   capabilities.layout = "fake";
-  for (agent::GradeInfo* info : {&capabilities.cpu, &capabilities.memory, &capabilities.pids,
-                                 &capabilities.freeze, &capabilities.kill, &capabilities.cpu_usage,
-                                 &capabilities.memory_usage, &capabilities.memory_peak}) {
+  for (agent::GradeInfo* info :
+       {&capabilities.cpu, &capabilities.memory, &capabilities.pids, &capabilities.freeze,
+        &capabilities.kill, &capabilities.cpu_usage, &capabilities.memory_usage,
+        &capabilities.memory_peak, &capabilities.labels, &capabilities.pressure}) {
     *info = {agent::Grade::kKernel, "as a test says"};
   }
 }
 
 FakeHost::~FakeHost() {
   for (const auto& [name, state] : groups_) {
-    for (int round = 0; round < 1000 && !Marked(state->mark).empty(); ++round) {
-      state->SignalAll(SIGKILL);
-      Pause();
+    for (int round = 0; round < 1000 && state->mark != 0 && !Marked(state->mark).empty(); ++round) {
+      KillMarked(state->mark);
+      const timespec time{0, 500'000};
+      nanosleep(&time, nullptr);
     }
   }
 }
@@ -249,10 +59,28 @@ Result<std::unique_ptr<agent::Group>> FakeHost::Create(std::string_view name,
   if (auto checked = CheckLimits(limits); !checked) return std::unexpected(checked.error());
   Log(name, "Create");
   if (auto error = TakeFailure(FakeCall::kCreate)) return std::unexpected(*error);
+  auto state = NewState(name);
+  if (!state) return std::unexpected(state.error());
+  (*state)->limits = limits;
+  std::lock_guard lock(mutex_);
+  (*state)->join_fails = failures_.contains(FakeCall::kJoinSelf);
+  if (!groups_.emplace(name, *state).second) {
+    return Fail(ErrorCode::kAlreadyExists, "group exists already: " + (*state)->name);
+  }
+  for (std::string_view above = agent::ParentOf(name); above != agent::kTopGroup;
+       above = agent::ParentOf(above)) {
+    if (groups_.contains(above)) continue;
+    auto level = NewState(above);
+    if (!level) return std::unexpected(level.error());
+    groups_.emplace(above, *level);
+  }
+  return std::make_unique<FakeGroup>(*this, *state, true);
+}
+
+Result<std::shared_ptr<FakeState>> FakeHost::NewState(std::string_view name) const {
   auto state = std::make_shared<FakeState>();
   state->name = name;
-  state->mark = MarkOfName(name);
-  state->limits = limits;
+  state->mark = agent::IsLevel(name) ? 0 : MarkOfName(name);
   state->wake.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   state->epoll.reset(epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{};
@@ -261,13 +89,33 @@ Result<std::unique_ptr<agent::Group>> FakeHost::Create(std::string_view name,
       epoll_ctl(state->epoll.get(), EPOLL_CTL_ADD, state->wake.get(), &event) != 0) {
     return Fail(ErrorCode::kSystem, "no event descriptor: " + ErrnoText(errno));
   }
-  std::lock_guard lock(mutex_);
-  auto failure = failures_.find(FakeCall::kJoinSelf);
-  state->join_fails = failure != failures_.end();
-  if (!groups_.emplace(state->name, state).second) {
-    return Fail(ErrorCode::kAlreadyExists, "group exists already: " + state->name);
+  return state;
+}
+
+bool FakeHost::HasGroupsIn(std::string_view name) const {
+  const std::string prefix = fmt::format("{}/", name);
+  auto first = groups_.lower_bound(prefix);
+  return first != groups_.end() && first->first.starts_with(prefix);
+}
+
+bool FakeHost::IsFrozen(std::string_view name) const {
+  for (; name != agent::kTopGroup; name = agent::ParentOf(name)) {
+    auto group = groups_.find(name);
+    if (group != groups_.end() && group->second->frozen) return true;
   }
-  return std::make_unique<FakeGroup>(*this, state);
+  return false;
+}
+
+std::vector<std::shared_ptr<FakeState>> FakeHost::LeavesIn(
+    const std::shared_ptr<FakeState>& group) const {
+  if (group->mark != 0) return {group};
+  std::vector<std::shared_ptr<FakeState>> leaves;
+  const std::string prefix = group->name.empty() ? "" : group->name + "/";
+  std::lock_guard lock(mutex_);
+  for (const auto& [name, state] : groups_) {
+    if (state->mark != 0 && name.starts_with(prefix)) leaves.push_back(state);
+  }
+  return leaves;
 }
 
 // A soft limit that nobody sets by chance.
@@ -277,27 +125,51 @@ std::uint64_t FakeHost::MarkOfName(std::string_view name) const {
 }
 
 Result<std::unique_ptr<agent::Group>> FakeHost::Find(std::string_view name) {
-  if (auto checked = CheckGroupName(name); !checked) return std::unexpected(checked.error());
+  const bool top = name == agent::kTopGroup;
+  if (auto checked = CheckGroupName(name); !checked && !top) {
+    return std::unexpected(checked.error());
+  }
   std::shared_ptr<FakeState> state = StateNamed(name);
   if (!state) {
-    const rlim_t mark = MarkOfName(name);
-    if (Marked(mark).empty()) {
-      return Fail(ErrorCode::kNotFound, "group does not exist: " + std::string(name));
-    }
-    state = std::make_shared<FakeState>();
-    state->name = name;
-    state->mark = mark;
+    auto made = NewState(name);
+    if (!made) return std::unexpected(made.error());
+    std::lock_guard lock(mutex_);
+    const bool there =
+        top ? !groups_.empty() : (*made)->mark != 0 && !Marked((*made)->mark).empty();
+    if (!there) return Fail(ErrorCode::kNotFound, "group does not exist: " + std::string(name));
+    state = *std::move(made);
   }
-  return std::make_unique<FakeGroup>(*this, state);
+  return std::make_unique<FakeGroup>(*this, state, false);
 }
 
 std::optional<std::string> FakeHost::GroupOf(pid_t pid) {
   const rlim_t mark = MarkOf(pid);
   std::lock_guard lock(mutex_);
   for (const auto& [name, state] : groups_) {
-    if (state->mark == mark) return name;
+    if (mark != 0 && state->mark == mark) return name;
   }
   return std::nullopt;
+}
+
+Result<std::vector<agent::FoundGroup>> FakeHost::Scan() {
+  std::vector<agent::FoundGroup> found;
+  std::lock_guard lock(mutex_);
+  for (const auto& [name, state] : groups_) {
+    agent::FoundGroup group;
+    group.name = name;
+    group.leaf = state->mark != 0;
+    const std::string prefix = name + "/";
+    for (const auto& [other, leaf] : groups_) {
+      if (leaf->mark == 0 || (other != name && !other.starts_with(prefix))) continue;
+      group.populated = group.populated || !Marked(leaf->mark).empty();
+    }
+    group.frozen = IsFrozen(name);
+    group.freeze_wanted = state->frozen;
+    group.inode = MarkOfName(name);
+    group.label = state->label;
+    found.push_back(std::move(group));
+  }
+  return found;
 }
 
 void FakeHost::FailNext(FakeCall call, Error error, int times) {
@@ -341,6 +213,13 @@ std::optional<KernelLimits> FakeHost::LimitsOf(std::string_view name) const {
   return state->limits;
 }
 
+std::optional<std::int64_t> FakeHost::CpuRateOf(std::string_view name) const {
+  auto state = StateNamed(name);
+  if (!state) return std::nullopt;
+  std::lock_guard lock(mutex_);
+  return state->cpu_rate;
+}
+
 std::vector<std::string> FakeHost::CallsOn(std::string_view name) const {
   std::lock_guard lock(mutex_);
   auto calls = calls_.find(name);
@@ -351,6 +230,17 @@ void FakeHost::Announce(std::string_view name) {
   if (auto state = StateNamed(name)) state->Wake();
 }
 
+void FakeHost::AnnouncePressure(std::string_view name, agent::Pressure what) {
+  auto state = StateNamed(name);
+  if (!state) return;
+  std::lock_guard lock(mutex_);
+  for (const auto& [watched, event] : state->pressure) {
+    const std::uint64_t one = 1;
+    if (watched == what) [[maybe_unused]]
+      ssize_t put = write(event.get(), &one, sizeof one);
+  }
+}
+
 void FakeHost::KillForMemory(std::string_view name) {
   auto state = StateNamed(name);
   if (!state) return;
@@ -358,7 +248,7 @@ void FakeHost::KillForMemory(std::string_view name) {
     std::lock_guard lock(mutex_);
     ++state->memory_kills;
   }
-  state->SignalAll(SIGKILL);
+  KillMarked(state->mark);
   state->Wake();
 }
 

@@ -5,8 +5,10 @@
 // pass on: the soft limit RLIMIT_RSS, which Linux does nothing with. What a group uses is what the
 // test says; no limit is held.
 //
-// Two things differ from the kernel: the events descriptor also becomes readable when a process
-// joins, and a process that joins a frozen group runs on until the next Freeze.
+// Some things differ from the kernel: the events descriptor also becomes readable when a process
+// joins, and that of a tenant or session tells of what was below it when it was last drained; a
+// process that joins a frozen group runs on until the next Freeze; and a group of a tenant or
+// session uses what the groups below it use now, without what removed ones used.
 //
 // The host must outlive its groups.
 //
@@ -30,13 +32,17 @@ namespace mete::cgroup {
 enum class FakeCall {
   kCreate,
   kSetLimits,
+  kSetCpuRate,
+  kSetLabel,
+  kAdopt,
   kJoinSelf,
   kRead,
   kFreeze,
   kThaw,
   kSignal,
   kKill,
-  kRemove
+  kRemove,
+  kWatchPressure
 };
 
 struct FakeState;  // one group, shared by the host and the handle
@@ -53,6 +59,7 @@ class FakeHost final : public agent::Host {
   // Also in a fork of the process that made the group: by the processes that are in it.
   Result<std::unique_ptr<agent::Group>> Find(std::string_view name) override;
   std::optional<std::string> GroupOf(pid_t pid) override;
+  Result<std::vector<agent::FoundGroup>> Scan() override;
 
   // --- the test's side ---
 
@@ -68,7 +75,9 @@ class FakeHost final : public agent::Host {
   void FailNext(FakeCall call, Error error, int times = 1);
 
   bool Exists(std::string_view name) const;
-  std::optional<agent::KernelLimits> LimitsOf(std::string_view name) const;  // while it exists
+  // While it exists; of a tenant or session, once they were set.
+  std::optional<agent::KernelLimits> LimitsOf(std::string_view name) const;
+  std::optional<std::int64_t> CpuRateOf(std::string_view name) const;
 
   // What was called on groups of this name since the start, in order: "Create", "Freeze", ..
   // Not in it: JoinSelf, Read, Remove of what is gone, and what only looks.
@@ -76,6 +85,8 @@ class FakeHost final : public agent::Host {
 
   // Makes the events descriptor readable.
   void Announce(std::string_view name);
+  // Makes the descriptors readable that WatchPressure gave for this.
+  void AnnouncePressure(std::string_view name, agent::Pressure what);
 
   // Kills every process of the group and counts it, as the kernel does at the memory limit.
   void KillForMemory(std::string_view name);
@@ -86,6 +97,11 @@ class FakeHost final : public agent::Host {
   void Log(std::string_view name, const char* call);
   std::shared_ptr<FakeState> StateNamed(std::string_view name) const;
   std::uint64_t MarkOfName(std::string_view name) const;
+  Result<std::shared_ptr<FakeState>> NewState(std::string_view name) const;
+  // The group itself, or all groups of agents in that of a tenant or session.
+  std::vector<std::shared_ptr<FakeState>> LeavesIn(const std::shared_ptr<FakeState>& group) const;
+  bool IsFrozen(std::string_view name) const;  // by its own freeze or one above. REQUIRES: mutex_
+  bool HasGroupsIn(std::string_view name) const;  // REQUIRES: mutex_
 
   const std::uint64_t seed_;  // the same in every fork
   mutable std::mutex mutex_;
