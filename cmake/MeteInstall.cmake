@@ -8,12 +8,15 @@ foreach(folder base budget memory new_hook quota)
             ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   endif()
 endforeach()
-if(TARGET mete_vulkan)
-  install(TARGETS mete_vulkan EXPORT mete_vulkan_targets
-          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-  install(EXPORT mete_vulkan_targets NAMESPACE mete:: FILE mete-vulkan-targets.cmake
-          DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mete)
-endif()
+# What needs another project to link is asked for by name.
+foreach(folder store vulkan)
+  if(TARGET mete_${folder})
+    install(TARGETS mete_${folder} EXPORT mete_${folder}_targets
+            ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    install(EXPORT mete_${folder}_targets NAMESPACE mete:: FILE mete-${folder}-targets.cmake
+            DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/mete)
+  endif()
+endforeach()
 if(TARGET mete_program)
   install(TARGETS mete_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

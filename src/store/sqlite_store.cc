@@ -1,0 +1,201 @@
+#include "store/sqlite_store.h"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "base/quote.h"
+#include "store/backup.h"
+
+namespace mete::store {
+namespace {
+
+// When the log is brought into the database file. Larger, and a start after a crash reads more, and
+// the checkpoint holds the next batch up for longer; smaller, and pages that change with each flush
+// are written twice each time.
+constexpr std::int64_t kCheckpointBytes = 16 << 20;
+// A log that is this long, because it could not be brought in, grows no further.
+constexpr std::int64_t kLogBytes = 4 * kCheckpointBytes;
+
+Failure SystemFailure(const std::string& what, const std::string& path) {
+  return {what + ": " + path + ": " + std::strerror(errno), false};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path,
+                                                       const StoreOptions& options,
+                                                       const Versions& versions) {
+  Result<StateFolder> folder = StateFolder::Open(path);
+  if (!folder) return std::unexpected(folder.error());
+  std::unique_ptr<SqliteStore> store(new SqliteStore(std::move(*folder), options));
+  if (const auto failed = store->Begin(versions)) {
+    store->database_.reset();
+    return std::unexpected(store->ErrorOf(*failed));
+  }
+  return store;
+}
+
+SqliteStore::SqliteStore(StateFolder folder, const StoreOptions& options)
+    : folder_(std::move(folder)), options_(options), witness_(folder_.PathOf(kWitnessName)) {}
+
+SqliteStore::~SqliteStore() { Close(); }
+
+// An orderly end: all in one file, and now and then a copy of it.
+void SqliteStore::Close() {
+  if (!database_ || !database_->ok() || !is_loaded_) return;
+  database_->Checkpoint(/*empty=*/true);
+  witness_.Sync();
+  if (!database_->ok() || acknowledged_.batch == 0 || !IsBackupDue(folder_)) return;
+  // One that cannot be made is no reason to fail: the next close tries again.
+  (void)MakeBackup(database_->connection(), folder_, kBackupName);
+}
+
+std::optional<Failure> SqliteStore::Begin(const Versions& versions) {
+  database_ = std::make_unique<LedgerDatabase>(LedgerDatabase::Unsettled::kIt,
+                                               folder_.PathOf(kDatabaseName), options_.vfs);
+  LedgerDatabase& database = *database_;
+  if (auto failed = Establish(database, versions)) return failed;
+  database.RewriteLog();
+  if (!database.ok()) return database.connection().failure();
+  if (auto failed = CompareWithWitness(database)) return failed;
+  acknowledged_ = {database.mark().mark.batch, database.mark().sum};
+  if (!witness_.Found(acknowledged_, folder_.fd())) {
+    return SystemFailure("cannot be used: its witness", witness_.path());
+  }
+  return std::nullopt;
+}
+
+// Makes the tables, or brings them forward, or finds that they are ours.
+std::optional<Failure> SqliteStore::Establish(LedgerDatabase& database, const Versions& versions) {
+  Connection& connection = database.connection();
+  if (connection.ok() && IsNewDatabase(connection)) {
+    if (witness_.finding() != Witness::Finding::kNone) {
+      return Failure{"the database is empty, or missing, though " + witness_.path() + " is there",
+                     true};
+    }
+    CreateTables(connection);
+    if (connection.ok()) {
+      Statement put(connection, LedgerStatements::kPutMark);
+      RowWriter row(put, kMarkSeed);
+      MarkRow mark;
+      WriteMark(row, mark);
+    }
+    connection.Run("COMMIT");
+    database.Checkpoint(/*empty=*/true);
+  }
+  const int version = connection.ok() ? VersionOf(connection, versions.newest) : 0;
+  if (connection.ok() && version < versions.newest) {
+    const std::string name = "ledger.v" + std::to_string(version) + ".backup";
+    if (auto failed = CopyAsItIs(connection, folder_, name.c_str())) return failed;
+    BringForward(connection, version, versions.newest, versions.upgrades);
+  }
+  if (connection.ok()) CheckTables(connection);
+  database.Settle();
+  return database.ok() ? std::nullopt : std::optional(connection.failure());
+}
+
+std::optional<Failure> SqliteStore::CompareWithWitness(const LedgerDatabase& database) {
+  const MarkRow& mark = database.mark();
+  const std::string& path = witness_.path();
+  switch (witness_.finding()) {
+    case Witness::Finding::kDamaged:
+      return Failure{"the file is not as it was written: " + path, true};
+    case Witness::Finding::kNone:
+      if (mark.mark.batch == 0 || mark.is_copy) return std::nullopt;
+      return Failure{"the file is missing: " + path, true};
+    case Witness::Finding::kGood: break;
+  }
+  const Testimony& said = witness_.testimony();
+  if (said.batch > mark.mark.batch) {
+    return Failure{"the last batches are missing: the database ends with batch " +
+                       std::to_string(mark.mark.batch) + ", and batch " +
+                       std::to_string(said.batch) + " was written",
+                   true};
+  }
+  if (said.batch == mark.mark.batch && said.sum != mark.sum) {
+    return Failure{"batch " + std::to_string(said.batch) + " is not the one that was written",
+                   true};
+  }
+  return std::nullopt;
+}
+
+std::optional<Failure> SqliteStore::Reopen() {
+  if (database_) return std::nullopt;
+  auto database = std::make_unique<LedgerDatabase>(folder_.PathOf(kDatabaseName), options_.vfs);
+  database->RewriteLog();
+  if (!database->ok()) return database->connection().failure();
+  const MarkRow& mark = database->mark();
+  const bool is_known = mark.mark.batch == acknowledged_.batch && mark.sum == acknowledged_.sum;
+  // The batch that failed may be there after all.
+  if (!is_known && mark.mark.batch != acknowledged_.batch + 1) {
+    return Failure{"the database ends with batch " + std::to_string(mark.mark.batch) +
+                       " that is not the one which was written as batch " +
+                       std::to_string(acknowledged_.batch),
+                   true};
+  }
+  database_ = std::move(database);
+  return std::nullopt;
+}
+
+Result<StoredMark> SqliteStore::Load(const StoreVisitor& visitor, std::size_t events) {
+  if (const auto failed = Reopen()) return std::unexpected(ErrorOf(*failed));
+  const Result<void> visited = database_->Load(visitor, events);
+  if (!database_->ok()) {
+    const Failure failure = database_->connection().failure();
+    database_.reset();
+    return std::unexpected(ErrorOf(failure));
+  }
+  if (!visited) return std::unexpected(visited.error());
+  is_loaded_ = true;
+  return database_->mark().mark;
+}
+
+// Keeps the log within its bound; a log that cannot be brought in is no harm until it is too long.
+std::optional<Failure> SqliteStore::BringUp() {
+  if (database_->log_bytes() < kCheckpointBytes) return std::nullopt;
+  const bool is_too_long = database_->log_bytes() >= kLogBytes;
+  database_->Checkpoint(/*empty=*/false);
+  if (database_->ok()) return std::nullopt;
+  const Failure failure = database_->connection().failure();
+  database_.reset();
+  return is_too_long ? std::optional(failure) : std::nullopt;
+}
+
+Result<void> SqliteStore::Write(const StoreBatch& batch) {
+  METE_CHECK(is_loaded_);
+  METE_CHECK(batch.mark.batch >= 1);
+  METE_CHECK(batch.mark.batch - acknowledged_.batch <= 1);
+  std::optional<Failure> failed = Reopen();
+  if (!failed && database_->log_bytes() >= kLogBytes) failed = BringUp();
+  if (failed) return std::unexpected(ErrorOf(*failed));
+  database_->Write(batch, options_.events_kept);
+  if (!database_->ok()) {
+    const Failure failure = database_->connection().failure();
+    // What SQLite thinks is on disk may not be, after a sync that failed: nothing goes on from it.
+    database_.reset();
+    return std::unexpected(ErrorOf(failure));
+  }
+  acknowledged_ = {database_->mark().mark.batch, database_->mark().sum};
+  witness_.Write(acknowledged_);
+  (void)BringUp();
+  return {};
+}
+
+Error SqliteStore::ErrorOf(const Failure& failure) const {
+  std::string text = failure.is_damage ? "the state is damaged: " : "the state ";
+  text += failure.text + ": in " + Quoted(folder_.path());
+  if (failure.is_damage) text += LatestBackupText(folder_);
+  return {ErrorCode::kStoreUnavailable, std::move(text)};
+}
+
+}  // namespace mete::store
+
+namespace mete {
+
+Result<std::unique_ptr<Store>> OpenStore(const std::string& folder, const StoreOptions& options) {
+  return store::SqliteStore::Open(folder, options, store::Versions());
+}
+
+}  // namespace mete

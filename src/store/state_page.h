@@ -1,0 +1,40 @@
+// The states of 16 neighbouring slots as one value of the database.
+//
+// A row costs the database about the same whatever is in it: 110,010 accounts were written in 8.4
+// ms by rows of 16 states, in 62 ms by a row each. More in a row makes a single change dearer,
+// since all of the row is written again.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace mete::store {
+
+// Views: of what was parsed, or set.
+class StatePage {
+ public:
+  static constexpr std::uint32_t kSlots = 16;
+
+  // Replaces what is there; false if it is not the value of a page.
+  bool Parse(std::string_view value);
+  void Clear() noexcept { states_.fill(std::nullopt); }
+  void Set(std::size_t index, std::string_view state) { states_[index] = state; }
+  void Erase(std::size_t index) noexcept { states_[index].reset(); }
+
+  bool empty() const noexcept;
+  const std::optional<std::string_view>& operator[](std::size_t index) const noexcept {
+    return states_[index];
+  }
+  // The value: of each slot the bytes of its state and one, or 0 if it has none, in groups of seven
+  // bits; then the states.
+  void AppendTo(std::string& value) const;
+
+ private:
+  std::array<std::optional<std::string_view>, kSlots> states_{};
+};
+
+}  // namespace mete::store
