@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -21,11 +22,15 @@ class SpawnTest : public testing::Test {
   SpawnTest() : group(*host.Create("spawn-test", {})) { sigprocmask(SIG_BLOCK, nullptr, &mask); }
   ~SpawnTest() override { EXPECT_TRUE(group->Remove()); }
 
-  Result<Spawned> Start(std::vector<const char*> words, std::vector<std::string> environment = {}) {
+  SpawnRequest Request(std::vector<const char*> words, std::vector<std::string> environment = {}) {
     std::vector<char*> argv;
     for (const char* word : words) argv.push_back(const_cast<char*>(word));
     argv.push_back(nullptr);
-    return Spawn(*group, {argv, std::move(environment), mask});
+    return {argv, std::move(environment), mask};
+  }
+
+  Result<Spawned> Start(std::vector<const char*> words, std::vector<std::string> environment = {}) {
+    return Spawn(*group, Request(std::move(words), std::move(environment)));
   }
 
   // The exit status of `sh -c script`.
@@ -119,6 +124,110 @@ TEST_F(SpawnTest, HandsOnTheCallersDescriptorsAndNoneOfItsOwn) {
   seen.erase(10);  // where the shell keeps its own output meanwhile
   EXPECT_EQ(seen, (std::set<int>{0, 1, 2, reader.get(), writer.get()}));
   unlink(path.c_str());
+}
+
+TEST_F(SpawnTest, TheProgramStartsWhenItMay) {
+  const std::string mark = testing::TempDir() + "spawn-test-waits-" + std::to_string(getpid());
+  unlink(mark.c_str());
+  pid_t seen = 0;
+  SpawnRequest request = Request({"touch", mark.c_str()});
+  request.before_start = [&](pid_t pid) -> Result<void> {
+    seen = pid;
+    EXPECT_TRUE(group->Contains(pid));
+    usleep(20'000);
+    EXPECT_EQ(access(mark.c_str(), F_OK), -1) << "it ran already";
+    return {};
+  };
+  const Result<Spawned> child = Spawn(*group, request);
+  ASSERT_TRUE(child) << child.error().message;
+  EXPECT_EQ(child->pid, seen);
+  int status = -1;
+  EXPECT_EQ(waitpid(child->pid, &status, 0), child->pid);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(access(mark.c_str(), F_OK), 0);
+  unlink(mark.c_str());
+}
+
+TEST_F(SpawnTest, WhatMayNotStartLeavesNothing) {
+  const std::string mark = testing::TempDir() + "spawn-test-never-" + std::to_string(getpid());
+  SpawnRequest request = Request({"touch", mark.c_str()});
+  request.before_start = [](pid_t) { return Fail(ErrorCode::kStoreUnavailable, "disk full"); };
+  const Result<Spawned> child = Spawn(*group, request);
+  ASSERT_FALSE(child);
+  EXPECT_EQ(child.error().code, ErrorCode::kStoreUnavailable);
+  EXPECT_EQ(access(mark.c_str(), F_OK), -1);
+  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
+}
+
+// The parent is killed while the child waits: the child must not become the program.
+TEST_F(SpawnTest, NothingStartsOnceTheParentIsGone) {
+  const std::string mark = testing::TempDir() + "spawn-test-orphan-" + std::to_string(getpid());
+  const pid_t parent = fork();
+  if (parent == 0) {
+    SpawnRequest request = Request({"touch", mark.c_str()});
+    request.before_start = [](pid_t) -> Result<void> { _exit(0); };
+    [[maybe_unused]] Result<Spawned> never = Spawn(*group, request);
+    _exit(1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(parent, &status, 0), parent);
+  EXPECT_EQ(status, 0);
+  for (int i = 0; i < 1000 && group->Read()->populated; ++i) usleep(1000);
+  EXPECT_FALSE(group->Read()->populated);
+  EXPECT_EQ(access(mark.c_str(), F_OK), -1);
+}
+
+class SpawnAsTest : public SpawnTest {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "only root may become another user";
+  }
+  int ShellAs(const Identity& identity, const char* script) {
+    SpawnRequest request = Request({"sh", "-c", script});
+    request.identity = &identity;
+    const Result<Spawned> child = Spawn(*group, request);
+    EXPECT_TRUE(child) << child.error().message;
+    if (!child) return -1;
+    int status = 0;
+    EXPECT_EQ(waitpid(child->pid, &status, 0), child->pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+};
+
+TEST_F(SpawnAsTest, HasNothingOfTheCallersPowers) {
+  const Identity nobody{.uid = 65534, .gid = 65533, .groups = {65532}, .environment = {"HOME=/h"}};
+  EXPECT_EQ(ShellAs(nobody,
+                    "test $(id -u) = 65534 && test $(id -g) = 65533 && test \"$HOME\" = /h && "
+                    "test \"$(id -G)\" = '65533 65532' && "
+                    "grep -q '^NoNewPrivs:.1$' /proc/self/status && "
+                    "! grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb):.*[1-9a-f]' /proc/self/status"),
+            0);
+}
+
+// With no-new-privileges also root cannot take back by exec what it gave up.
+TEST_F(SpawnAsTest, RootWithoutCapabilitiesStaysWithout) {
+  const Identity root{.uid = 0, .gid = 0, .groups = {}, .environment = {}};
+  EXPECT_EQ(ShellAs(root, "! grep -E '^Cap(Prm|Eff):.*[1-9a-f]' /proc/self/status"), 0);
+}
+
+TEST_F(SpawnAsTest, KeepsNoDescriptorButTheFirstThree) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  UniqueFd reader(ends[0]), writer(ends[1]);
+  const Identity nobody{.uid = 65534, .gid = 65534, .groups = {}, .environment = {}};
+  const std::string check = "! test -e /proc/self/fd/" + std::to_string(reader.get()) +
+                            " && ! test -e /proc/self/fd/" + std::to_string(writer.get());
+  EXPECT_EQ(ShellAs(nobody, check.c_str()), 0);
+  EXPECT_EQ(fcntl(reader.get(), F_GETFD), 0) << "the caller's own stay open";
+}
+
+TEST_F(SpawnAsTest, KeepsTheUmaskAndTheFolder) {
+  const mode_t old = umask(0027);
+  const Identity nobody{.uid = 65534, .gid = 65534, .groups = {}, .environment = {}};
+  const std::string check = "test $(umask) = 0027 && test \"$(pwd -P)\" = '" +
+                            std::filesystem::current_path().string() + "'";
+  EXPECT_EQ(ShellAs(nobody, check.c_str()), 0);
+  umask(old);
 }
 
 }  // namespace
