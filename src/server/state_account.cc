@@ -80,14 +80,19 @@ Result<Receipt> StateAccount::Report(const Amounts& amounts, const ReportOptions
   }
   cpu_total_ += amounts.Get(Resource::kCpu);
   if (!current_->is_gone()) {
-    Result<Receipt> receipt = current_->Report(amounts, options);
+    Result<Receipt> receipt = current_->Report(owes_ ? Owed(amounts) : amounts, options);
+    owes_ = !receipt;
     if (!current_->is_gone()) return receipt;
   }
   if (Result<void> renewed = Renew(); !renewed) return std::unexpected(renewed.error());
-  Amounts missing = amounts;
+  Result<Receipt> receipt = current_->Report(Owed(amounts), options);
+  owes_ = !receipt;
+  return receipt;
+}
+
+Amounts StateAccount::Owed(Amounts amounts) {
   const std::int64_t counted = current_->Totals().cpu_ns;
-  missing.Set(Resource::kCpu, std::max<std::int64_t>(cpu_total_ - counted, 0));
-  return current_->Report(missing, options);
+  return amounts.Set(Resource::kCpu, std::max<std::int64_t>(cpu_total_ - counted, 0));
 }
 
 Result<HoldId> StateAccount::Reserve(const Amounts& amounts, const ReserveOptions& options) {
@@ -135,7 +140,9 @@ std::optional<Time> StateAccount::NextDeadline() const {
 
 void StateAccount::Advance() {
   current_->Advance();
-  if (current_->is_gone()) static_cast<void>(Renew());
+  if (!current_->is_gone()) return;
+  owes_ = true;
+  static_cast<void>(Renew());
 }
 
 // What this run still owes is with the account, whoever keeps it now.

@@ -44,6 +44,7 @@ class StateAccount final : public agent::Account {
   std::vector<Event> TakeEvents() override;
   std::optional<Time> NextDeadline() const override;
   void Advance() override;
+  bool is_gone() const override { return current_->is_gone(); }
   int Fd() const override { return watched_.get(); }
   Result<void> Close() override;
   const std::string& ledger() const override { return current_->ledger(); }
@@ -54,12 +55,15 @@ class StateAccount final : public agent::Account {
   template <class Function>
   std::invoke_result_t<Function, agent::Account&> Try(Function&& call);
   std::string NewKey();
+  // The CPU time of `amounts`, and whatever else the account has not got.
+  Amounts Owed(Amounts amounts);
 
   Open open_;
   const Clock& clock_;
   UniqueFd watched_;  // an epoll: who is watched changes with the owner
   std::unique_ptr<agent::Account> current_;
   Time renew_at_{};             // not before, when nobody could be found
+  bool owes_ = false;           // what was measured may not have been counted
   std::int64_t cpu_total_ = 0;  // what the account has to have, with all that was measured here
   std::string key_prefix_;
   std::uint64_t keys_ = 0;
