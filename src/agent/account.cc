@@ -1,8 +1,11 @@
 #include "agent/account.h"
 
+#include <sys/eventfd.h>
+
 #include <utility>
 
 #include "base/check.h"
+#include "base/unique_fd.h"
 
 namespace mete::agent {
 namespace {
@@ -14,12 +17,17 @@ constexpr std::size_t kEventsKept = 4096;
 class LocalAccount final : public Account {
  public:
   LocalAccount(std::shared_ptr<ResourceManager> manager, TargetName target, QuotaHandle handle,
-               std::string ledger)
+               std::string ledger, UniqueFd news)
       : manager_(std::move(manager)),
         target_(std::move(target)),
         handle_(handle),
         events_(manager_->Events()),
-        ledger_(std::move(ledger)) {}
+        ledger_(std::move(ledger)),
+        news_(std::move(news)) {}
+  // Its thread wakes this one.
+  ~LocalAccount() override {
+    if (news_) manager_->Stop();
+  }
 
   const TargetName& target() const override { return target_; }
   Result<Receipt> Report(const Amounts& amounts, const ReportOptions& options) override {
@@ -56,7 +64,12 @@ class LocalAccount final : public Account {
     return events;
   }
   std::optional<Time> NextDeadline() const override { return manager_->NextDeadline(); }
-  void Advance() override { manager_->Advance(); }
+  void Advance() override {
+    eventfd_t count = 0;
+    if (news_) eventfd_read(news_.get(), &count);
+    manager_->Advance();
+  }
+  int Fd() const override { return news_.get(); }
   Result<void> Close() override { return manager_->Detach(target_); }
   const std::string& ledger() const override { return ledger_; }
 
@@ -72,20 +85,35 @@ class LocalAccount final : public Account {
   QuotaHandle handle_;
   EventReader events_;
   std::string ledger_;
+  UniqueFd news_;       // readable when something happened; only where others use the manager too
   ResourceQuota last_;  // of an account that somebody removed meanwhile
 };
 
-}  // namespace
-
-Result<std::unique_ptr<Account>> AttachAccount(std::shared_ptr<ResourceManager> manager,
-                                               TargetName target, bool cpu_held,
-                                               std::string ledger) {
+Result<std::unique_ptr<LocalAccount>> Attach(std::shared_ptr<ResourceManager> manager,
+                                             const TargetName& target, bool cpu_held,
+                                             std::string ledger, UniqueFd news) {
   Result<QuotaHandle> handle = manager->Resolve(target);
   if (!handle) return std::unexpected(handle.error());
   Result<void> attached = manager->Attach(target, {.measured = kMeasured, .cpu_held = cpu_held});
   if (!attached) return std::unexpected(attached.error());
-  return std::make_unique<LocalAccount>(std::move(manager), std::move(target), *handle,
-                                        std::move(ledger));
+  return std::make_unique<LocalAccount>(std::move(manager), target, *handle, std::move(ledger),
+                                        std::move(news));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Account>> AttachShared(std::shared_ptr<ResourceManager> manager,
+                                              const TargetName& target, bool cpu_held,
+                                              std::string ledger) {
+  UniqueFd news(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!news) return Fail(ErrorCode::kSystem, "cannot make an eventfd");
+  const int to_wake = news.get();
+  ResourceManager* const shared = manager.get();
+  Result<std::unique_ptr<LocalAccount>> account =
+      Attach(std::move(manager), target, cpu_held, std::move(ledger), std::move(news));
+  if (!account) return std::unexpected(account.error());
+  shared->Start(nullptr, [to_wake] { eventfd_write(to_wake, 1); });
+  return *std::move(account);
 }
 
 std::unique_ptr<Account> NewAccount(std::string_view id, const ResourceLimits& limits,
@@ -101,9 +129,9 @@ std::unique_ptr<Account> NewAccount(std::string_view id, const ResourceLimits& l
   // The group has the same name, which allows less.
   const bool made = (*manager)->CreateQuota(id, limits).has_value();
   METE_CHECK(made);
-  Result<std::unique_ptr<Account>> account =
-      AttachAccount(*std::move(manager), {QuotaScope::kAgent, std::string(id)},
-                    /*cpu_held=*/true, "memory");
+  Result<std::unique_ptr<LocalAccount>> account =
+      Attach(*std::move(manager), {QuotaScope::kAgent, std::string(id)},
+             /*cpu_held=*/true, "memory", UniqueFd());
   METE_CHECK(account.has_value());
   return *std::move(account);
 }

@@ -63,9 +63,11 @@ inline constexpr ResourceSet kMeasured = {Resource::kCpu, Resource::kMemory};
 std::unique_ptr<Account> NewAccount(std::string_view id, const ResourceLimits& limits,
                                     const PolicySet& policies, const Clock& clock);
 
-// One of a manager that others may use too. Attaches it (E2070: there is none of that name).
-Result<std::unique_ptr<Account>> AttachAccount(std::shared_ptr<ResourceManager> manager,
-                                               TargetName target, bool cpu_held,
-                                               std::string ledger);
+// One of a manager that others use too: its thread is started, which sees to what is due and makes
+// Fd() readable when something has happened. Attaches it (E2070: there is none of that name).
+// `ledger`: see Account. REQUIRES: a manager that was not started.
+Result<std::unique_ptr<Account>> AttachShared(std::shared_ptr<ResourceManager> manager,
+                                              const TargetName& target, bool cpu_held,
+                                              std::string ledger);
 
 }  // namespace mete::agent

@@ -218,7 +218,8 @@ void Agent::Reconcile() {
   const ResourceQuota quota = this->quota();
   history_.Add(account_->TakeEvents());
   for (const Cause& cause : quota.causes) {
-    if (cause.action == QuotaAction::kTerminate) End({EndCause::kLimit, cause.limit});
+    if (cause.action != QuotaAction::kTerminate) continue;
+    End({cause.limit ? EndCause::kLimit : EndCause::kOperator, cause.limit});
   }
   const Step step = NextStep(state_, {quota.suspended, ended_.has_value(), kill_wanted_});
   if (step == failed_ && retry_at_.value_or(now) > now) return;

@@ -154,6 +154,10 @@ Result<void> Runner::Start(const Paths& paths, const SignalMasks& masks,
   const int events = agent_.group().EventsFd();
   added = loop_->Add(events, EPOLLIN, [this](std::uint32_t) { agent_.OnGroupEvents(); });
   if (!added) return added;
+  if (const int news = agent_.account().Fd(); news >= 0) {
+    added = loop_->Add(news, EPOLLIN, [this](std::uint32_t) { agent_.account().Advance(); });
+    if (!added) return added;
+  }
   // Orphans of the agent come to this process when their parents end, and are reaped here: whoever
   // is process 1 may not do it, and dead ones count against the limit of processes.
   prctl(PR_SET_CHILD_SUBREAPER, 1);

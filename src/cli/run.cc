@@ -13,6 +13,7 @@
 #include "base/quote.h"
 #include "base/unique_fd.h"
 #include "cli/command.h"
+#include "cli/run_state.h"
 #include "cli/values.h"
 #include "mete/units.h"
 
@@ -66,6 +67,12 @@ constexpr Flag kFlags[] = {
     {"cost-per-day", "MONEY", "cost in a day, like 2.50", CheckLimit},
     {"agent", "ID", "what `mete quota` and the others call it (default run-PID)", CheckId, false,
      "id name"},
+    {"state-dir", "DIR", "keep the agent's account in this folder, over runs and restarts"},
+    {"session", "ID", "with --state-dir: the session that the agent is below", CheckId},
+    {"tenant", "ID", "with --state-dir: the tenant that it, or its session, is below", CheckId},
+    {"durability", "bounded|sync|none",
+     "with --state-dir: when a report is answered (default bounded); docs/durability.md",
+     CheckChoice},
     {"on-cpu", "suspend|throttle|terminate|warn",
      "what a breach of cpu-seconds-per-hour does (default suspend)", CheckChoice},
     {"on-memory", "terminate|suspend|throttle|warn",
@@ -119,6 +126,31 @@ agent::RunConfig ConfigOf(const Flags& flags) {
   return run;
 }
 
+// What the account of the run is kept in, if it is not new and in memory.
+Result<std::optional<RunState>> StateOf(const Flags& flags) {
+  const auto folder = flags.Get("state-dir");
+  if (!folder) {
+    for (const char* name : {"session", "tenant", "durability"}) {
+      if (!flags.Has(name)) continue;
+      return Fail(ErrorCode::kInvalidArgument,
+                  "--" + std::string(name) + ": allowed: with --state-dir");
+    }
+    return std::nullopt;
+  }
+  if (!flags.Has("agent")) {
+    return Fail(ErrorCode::kInvalidArgument, "--state-dir: allowed: with --agent, the account");
+  }
+  RunState state;
+  state.folder = *folder;
+  state.session = flags.Get("session").value_or("");
+  state.tenant = flags.Get("tenant").value_or("");
+  state.durability = *FindDurability(flags.Get("durability").value_or("bounded"));
+  for (const char* name : {"on-cpu", "on-memory", "on-tokens"}) {
+    if (flags.Has(name)) state.policy_option = name;
+  }
+  return state;
+}
+
 Result<UniqueFd> OpenReportFile(std::string_view path) {
   UniqueFd file(
       open(std::string(path).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666));
@@ -155,6 +187,9 @@ int RunCommand(const Flags& flags) {
   const bool wanted = json || file || !config.quiet;
 
   const SystemClock clock;
+  Result<std::optional<RunState>> state = StateOf(flags);
+  if (!state) return PrintError(state.error(), kExitRunFailed);
+  if (*state) config.open_account = OpenStored(**std::move(state), clock);
   std::unique_ptr<agent::Host> host = agent::OpenHost();
   Result<agent::RunReport> report = agent::Run(*host, clock, std::move(config));
   if (!report) return PrintError(report.error(), kExitRunFailed);
