@@ -18,6 +18,7 @@ constexpr const Command* kCommands[] = {
     &kResumeCommand,
     &kTerminateCommand,
     &kClearThrottleCommand,
+    &kGcCommand,
     // About this machine and this program.
     &kDoctorCommand,
     &kVersionCommand,

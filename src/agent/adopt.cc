@@ -76,11 +76,10 @@ void UnlinkSockets(const RecordFile& file, const std::string& id) {
 
 void WritePhase(FoundAgent& found, Group& group, Phase phase) {
   if (!found.record) return;
-  found.record->phase = phase;
-  if (found.file && found.file->Write(*found.record)) {
-    found.record->sequence = found.file->last()->sequence;
-  }
-  [[maybe_unused]] Result<void> labelled = group.SetLabel(EncodeRecord(*found.record));
+  AgentRecord record = *found.record;
+  record.phase = phase;
+  if (found.file && found.file->Write(record)) record.sequence = found.file->last()->sequence;
+  [[maybe_unused]] Result<void> labelled = group.SetLabel(EncodeRecord(record));
 }
 
 // What the kernel holds is never loosened by this: a limit below what is in use is refused, and the
@@ -160,8 +159,7 @@ AgentRecord NewRecord(const Clock& clock) {
   return record;
 }
 
-Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir,
-                                           const Clock& clock) {
+Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir, const Clock& clock) {
   std::vector<FoundAgent> all;
   for (const std::string& path : ListRecords(dir)) all.push_back(FromFile(path));
   // After the records are locked, so that no owner among them changes anything any more. An owner
@@ -244,7 +242,8 @@ Result<void> Settle(Host& host, FoundAgent& found, Decision decision) {
 
 Result<Adopted> Adopt(Host& host, FoundAgent found) {
   if (found.owner != Owner::kGone || !found.record) {
-    return Fail(ErrorCode::kInUse, "the owner of the agent lives, or cannot be told: " + found.name);
+    return Fail(ErrorCode::kInUse,
+                "the owner of the agent lives, or cannot be told: " + found.name);
   }
   if (!found.group) return Fail(ErrorCode::kNotFound, "the agent is gone: " + found.name);
   Result<std::unique_ptr<Group>> group = host.Find(found.group->name);

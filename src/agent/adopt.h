@@ -1,5 +1,5 @@
-// Agents whose owner died: found again, and given to whoever comes back, or settled as their records
-// say.
+// Agents whose owner died: found again, and given to whoever comes back, or settled as their
+// records say.
 //
 // What is there is read from three places: the records in the runtime folder, the tree of groups,
 // and the labels of groups whose record is gone. An agent is somebody's while its record is locked,
@@ -34,9 +34,9 @@ enum class Owner : std::uint8_t {
 std::string_view NameOf(Owner owner) noexcept;  // "alive"
 
 struct FoundAgent {
-  std::string name;                   // its id; of a group without a record, the group's name
+  std::string name;  // its id; of a group without a record, the group's name
   Owner owner = Owner::kUnknown;
-  std::optional<AgentRecord> record;  // as last written
+  std::optional<AgentRecord> record;  // as its owner last wrote it
   std::optional<FoundGroup> group;    // missing: there is none any more
   std::optional<RecordFile> file;     // locked by this process
 };

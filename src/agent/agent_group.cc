@@ -70,9 +70,8 @@ std::string TakenText(const std::string& dir, const std::string& id, const Error
 
 }  // namespace
 
-Result<std::unique_ptr<RecordedGroup>> MakeGroup(Host& host, const Clock& clock,
-                                                 Guardian& guardian, const std::string& dir,
-                                                 AgentConfig* config) {
+Result<std::unique_ptr<RecordedGroup>> MakeGroup(Host& host, const Clock& clock, Guardian& guardian,
+                                                 const std::string& dir, AgentConfig* config) {
   Maker maker(host, clock, guardian, dir, *config);
   if (!config->id.empty()) {
     Result<std::unique_ptr<RecordedGroup>> named = maker.Make(config->id);

@@ -16,9 +16,8 @@ namespace mete::agent {
 
 // An empty id becomes "run-PID". The record is in `dir`. E2076: an agent of that name runs, or one
 // that was left behind is kept.
-Result<std::unique_ptr<RecordedGroup>> MakeGroup(Host& host, const Clock& clock,
-                                                 Guardian& guardian, const std::string& dir,
-                                                 AgentConfig* config);
+Result<std::unique_ptr<RecordedGroup>> MakeGroup(Host& host, const Clock& clock, Guardian& guardian,
+                                                 const std::string& dir, AgentConfig* config);
 
 // Limits as entered, causes, counters; an agent on its way out is kEnding.
 void Describe(const Agent& agent, AgentRecord* record);

@@ -157,8 +157,10 @@ void SettleAgent(Host& host, const Duties& duties) {
       case Progress::kAgain: break;
     }
     // A lease may be long, and a successor makes another one.
-    if (until) Sleep(std::min<Duration>(*until - SystemClock::Instance().Now(), seconds(1)));
-    else pause.Take();
+    if (until)
+      Sleep(std::min<Duration>(*until - SystemClock::Instance().Now(), seconds(1)));
+    else
+      pause.Take();
   }
 }
 

@@ -6,9 +6,9 @@
 // holds. A goodbye is a normal end; a socket that closes without it means that the process is gone.
 // Then the guardian waits for a successor, as long as it was told to and as the record's lease
 // lasts, and does what the record says (adopt.h): under `mete run` it kills the group at once and
-// removes it, the record and the sockets. It goes without a word when a successor has the record. It
-// lives outside the group, in a session of its own with every signal blocked, and holds none of the
-// caller's files.
+// removes it, the record and the sockets. It goes without a word when a successor has the record.
+// It lives outside the group, in a session of its own with every signal blocked, and holds none of
+// the caller's files.
 //
 // The child of a fork holds that end too until it executes its program. That is wanted: the
 // guardian then acts only after the child either is in the group or is gone.

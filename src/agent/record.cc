@@ -104,11 +104,14 @@ bool ParseCause(std::string_view text, std::vector<Cause>* causes) {
 }
 
 // The counters, in the order in which they are written.
-constexpr std::int64_t ResourceUsage::*kCounters[] = {
-    &ResourceUsage::cpu_ns,           &ResourceUsage::memory_bytes,
-    &ResourceUsage::memory_peak_bytes, &ResourceUsage::gpu_memory_bytes,
-    &ResourceUsage::gpu_memory_peak_bytes, &ResourceUsage::tokens_consumed,
-    &ResourceUsage::requests,         &ResourceUsage::cost_nano};
+constexpr std::int64_t ResourceUsage::* kCounters[] = {&ResourceUsage::cpu_ns,
+                                                       &ResourceUsage::memory_bytes,
+                                                       &ResourceUsage::memory_peak_bytes,
+                                                       &ResourceUsage::gpu_memory_bytes,
+                                                       &ResourceUsage::gpu_memory_peak_bytes,
+                                                       &ResourceUsage::tokens_consumed,
+                                                       &ResourceUsage::requests,
+                                                       &ResourceUsage::cost_nano};
 
 bool ParseCounters(std::string_view text, ResourceUsage* counters) {
   for (auto counter : kCounters) {
@@ -228,8 +231,8 @@ Result<AgentRecord> DecodeRecord(std::string_view text) {
                 fmt::format("a record of an agent of another version: allowed {}, given {}",
                             kVersion, version));
   }
-  if (!Parse(TakeUntil(&first, ' '), &record.sequence) ||
-      !Parse(TakeUntil(&first, ' '), &length) || !Parse(first, &checksum, 16)) {
+  if (!Parse(TakeUntil(&first, ' '), &record.sequence) || !Parse(TakeUntil(&first, ' '), &length) ||
+      !Parse(first, &checksum, 16)) {
     return Bad("its first line is incomplete");
   }
   if (length > text.size()) return Bad("it is cut short");
@@ -239,9 +242,9 @@ Result<AgentRecord> DecodeRecord(std::string_view text) {
     std::string_view line = TakeUntil(&text, '\n');
     const std::string_view key = TakeUntil(&line, ' ');
     if (!ParseLine(key, line, &record)) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("not a record of an agent: {} cannot be {}", Quoted(key),
-                              Quoted(line)));
+      return Fail(
+          ErrorCode::kInvalidArgument,
+          fmt::format("not a record of an agent: {} cannot be {}", Quoted(key), Quoted(line)));
     }
   }
   if (record.id.empty() || record.group.empty()) return Bad("it names no agent");

@@ -50,7 +50,7 @@ struct AgentRecord {
   OrphanPolicy orphan = OrphanPolicy::kEnd;
   std::optional<Time> lease_end;  // until then the agent is kept as it is; unset: no lease
   KernelLimits kernel;
-  std::optional<std::int64_t> cpu_rate;  // throttled to it, in nanocores
+  std::optional<std::int64_t> cpu_rate;             // throttled to it, in nanocores
   std::array<std::string, kLimitKindCount> limits;  // as entered; empty: none
   std::vector<Cause> causes;
   ResourceUsage counters;      // when it was written

@@ -20,9 +20,8 @@ constexpr off_t kFileBytes = 2 * kRecordSlotBytes;
 constexpr int kLockAttempts = 100;
 
 std::unexpected<Error> SystemError(const char* what, const std::string& path, int error) {
-  return Fail(ErrorCode::kSystem,
-              std::string("the record of an agent cannot be ") + what + ": " + path + ": " +
-                  std::strerror(error));
+  return Fail(ErrorCode::kSystem, std::string("the record of an agent cannot be ") + what + ": " +
+                                      path + ": " + std::strerror(error));
 }
 
 // Whether the path still names the opened file.
@@ -40,8 +39,10 @@ Result<AgentRecord> ReadFrom(int file, const std::string& path) {
     const ssize_t got = pread(file, slot.data(), slot.size(), at);
     if (got <= 0) continue;
     Result<AgentRecord> record = DecodeRecord({slot.data(), static_cast<std::size_t>(got)});
-    if (record && (!best || record->sequence > best->sequence)) best = std::move(record);
-    else if (!record && !best && slot[0] != '\0') best = std::move(record);
+    if (record && (!best || record->sequence > best->sequence))
+      best = std::move(record);
+    else if (!record && !best && slot[0] != '\0')
+      best = std::move(record);
   }
   return best;
 }
@@ -89,8 +90,7 @@ Result<AgentRecord> ReadRecord(const std::string& path) {
 
 Result<RecordFile> RecordFile::Lock(const std::string& path, int flags) {
   for (int attempt = 0; attempt < kLockAttempts; ++attempt) {
-    UniqueFd file(
-        open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0600));
+    UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0600));
     if (!file && errno == ENOENT) {
       return Fail(ErrorCode::kNotFound, "there is no record of an agent: " + path);
     }

@@ -1,10 +1,10 @@
 // The record of one agent in the runtime folder, and the lock that says whether its owner lives.
 //
 // The file has two places for a record, of a page each, written in turn: a process that is killed
-// while it writes leaves the one before. Both have their space on the disk from the start, so that a
-// disk that fills up does not keep anyone from writing down what he is about to do. The owner holds
-// a lock (flock(2)) on it, which the kernel drops when the owner dies, however it dies. Nothing is
-// forced to the disk: groups do not outlive the boot either.
+// while it writes leaves the one before. Both have their space on the disk from the start, so that
+// a disk that fills up does not keep anyone from writing down what he is about to do. The owner
+// holds a lock (flock(2)) on it, which the kernel drops when the owner dies, however it dies.
+// Nothing is forced to the disk: groups do not outlive the boot either.
 //
 // What is told in the group's label beside it is the same text; it is what is left where somebody
 // empties the folder.
@@ -27,7 +27,8 @@ std::string RecordPath(std::string_view dir, std::string_view id);
 // The paths of the records in the folder, sorted by their names. Empty if there is no folder.
 std::vector<std::string> ListRecords(std::string_view dir);
 
-// The last whole record in the file, without its lock: kNotFound, kInvalidArgument if it holds none.
+// The last whole record in the file, without its lock: kNotFound, kInvalidArgument if it holds
+// none.
 Result<AgentRecord> ReadRecord(const std::string& path);
 
 // Holds the lock. Moving keeps it; the destructor drops it and leaves the file.

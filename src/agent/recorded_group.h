@@ -1,8 +1,8 @@
 // A group of which it is written down what is about to be done to it, before it is done.
 //
 // What cannot be written down is done all the same: the record that is there says what becomes of
-// the agent without its owner, and a freeze that it does not know counts as one whose lease is over.
-// So a full disk prevents neither a freeze nor an end; TakeTrouble() tells of it.
+// the agent without its owner, and a freeze that it does not know counts as one whose lease is
+// over. So a full disk prevents neither a freeze nor an end; TakeTrouble() tells of it.
 #pragma once
 
 #include <functional>

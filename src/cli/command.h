@@ -58,6 +58,7 @@ extern const Command kSuspendCommand;
 extern const Command kResumeCommand;
 extern const Command kTerminateCommand;
 extern const Command kClearThrottleCommand;
+extern const Command kGcCommand;
 extern const Command kDoctorCommand;
 extern const Command kVersionCommand;
 extern const Command kHelpCommand;
