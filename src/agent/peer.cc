@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 // Younger than the oldest libraries that mete builds with: Linux 6.5.
 #ifndef SO_PEERPIDFD
@@ -31,6 +32,14 @@ Peer IdentifyPeer(int socket) {
   // whole turn of the pid counter while the runner does not get to its socket.
   peer.pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, peer.pid, 0)));
   return peer;
+}
+
+Peer IdentifySelf() {
+  Peer self;
+  self.pid = getpid();
+  self.uid = geteuid();
+  self.pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, self.pid, 0)));
+  return self;
 }
 
 bool IsAlive(const UniqueFd& pidfd) {

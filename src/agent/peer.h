@@ -16,6 +16,7 @@ struct Peer {
 };
 
 Peer IdentifyPeer(int socket);
+Peer IdentifySelf();
 
 // Whether the process still runs. What was asked about its pid before this answered yes was true of
 // that process and of no other.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "agent/key_book.h"
+#include "agent/key_text.h"
 #include "agent/requests.h"
 #include "agent/responses.h"
 #include "base/quote.h"
@@ -35,11 +35,7 @@ HttpResponse NoContent() { return {.status = 204, .headers = {}, .body = {}}; }
 
 // The key of the request, or empty; E2071.
 Result<std::string> KeyOf(const HttpRequest& request) {
-  Result<std::string> key = agent::KeyText(wire::FindHeader(request.headers, "idempotency-key"));
-  if (key && key->size() > agent::KeyBook::kLongestKey) {
-    return Fail(ErrorCode::kInvalidArgument, "Idempotency-Key: allowed: at most 255 bytes");
-  }
-  return key;
+  return agent::KeyText(wire::FindHeader(request.headers, "idempotency-key"));
 }
 
 // The manager's refusal of something that came with a key: bad content was refused before, so that

@@ -205,6 +205,7 @@ Result<std::unique_ptr<LedgerThread>> LedgerThread::Start(ResourceManager& manag
   auto server = LedgerServer::Listen(*self->loop_, manager, std::move(options));
   if (!server) return std::unexpected(server.error());
   self->server_ = *std::move(server);
+  self->api_ = &self->server_->api();
   self->thread_ = StartThread([self] { self->Run(); });
   return thread;
 }

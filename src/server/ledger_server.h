@@ -52,6 +52,8 @@ class LedgerServer {
   std::optional<Time> NextDeadline() const;
 
   const std::string& path() const { return options_.path; }
+  // For requests of this process itself, from any thread.
+  LedgerApi& api() { return *api_; }
   std::size_t connections() const { return sockets_->connections(); }
 
  private:
@@ -95,6 +97,8 @@ class LedgerThread {
   LedgerThread(const LedgerThread&) = delete;
   LedgerThread& operator=(const LedgerThread&) = delete;
 
+  LedgerApi& api() { return *api_; }
+
  private:
   LedgerThread() = default;
   void Run();
@@ -102,7 +106,8 @@ class LedgerThread {
   std::unique_ptr<agent::Loop> loop_;
   std::unique_ptr<Mailbox> mailbox_;
   std::unique_ptr<LedgerServer> server_;
-  bool ending_ = false;  // of the thread
+  LedgerApi* api_ = nullptr;  // the server's
+  bool ending_ = false;       // of the thread
   std::thread thread_;
 };
 
