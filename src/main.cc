@@ -10,10 +10,13 @@ constexpr const Command* kCommands[] = {
     &kRunCommand,
     &kReportCommand,
     // From outside: limits and usage, and an operator who acts.
+    &kQuotaCreateCommand,
     &kQuotaGetCommand,
     &kQuotaListCommand,
     &kQuotaSetCommand,
     &kQuotaResetCommand,
+    &kQuotaRmCommand,
+    &kEventsCommand,
     &kSuspendCommand,
     &kResumeCommand,
     &kTerminateCommand,

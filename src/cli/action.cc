@@ -1,24 +1,29 @@
 // `mete suspend`, `resume`, `terminate`, `clear-throttle`: an operator acts on a running agent.
 #include "cli/command.h"
+#include "cli/ledger.h"
 #include "cli/quota_text.h"
 #include "cli/remote.h"
 
 namespace mete::cli {
 namespace {
 
-constexpr Flag kFlags[] = {{"json", "", "print the agent's quota as JSON"}};
+constexpr Flag kFlags[] = {
+    kStateDirFlag,
+    {"json", "", "print the agent's quota as JSON"},
+};
 constexpr Flag kResumeFlags[] = {
     {"override", "", "also lift the limits that hold it back, until the next window"},
+    kStateDirFlag,
     {"json", "", "print the agent's quota as JSON"},
 };
 
 int Act(const Flags& flags, std::string_view verb, std::string body = {}) {
-  Result<Target> target = AgentTarget(flags.operands()[0]);
-  if (!target) return PrintRefusal(target.error());
-  Result<Reply> reply = Call(*target, "POST", verb, std::move(body));
+  Result<Account> account = Account::Of(flags, flags.operands()[0]);
+  if (!account) return PrintRefusal(account.error());
+  Result<Reply> reply = account->Call("POST", verb, std::move(body));
   if (!reply) return PrintError(reply.error());
   Print(flags.Has("json") ? reply->text + "\n"
-                          : target->name + ": " + TextOf(reply->json, "state") + "\n");
+                          : account->name() + ": " + TextOf(reply->json, "state") + "\n");
   return kExitOk;
 }
 

@@ -50,10 +50,13 @@ int RunCommand(const Flags& flags);
 extern const Command kRunCommand;
 // The others, one file each.
 extern const Command kReportCommand;
+extern const Command kQuotaCreateCommand;
 extern const Command kQuotaGetCommand;
 extern const Command kQuotaListCommand;
 extern const Command kQuotaSetCommand;
 extern const Command kQuotaResetCommand;
+extern const Command kQuotaRmCommand;
+extern const Command kEventsCommand;
 extern const Command kSuspendCommand;
 extern const Command kResumeCommand;
 extern const Command kTerminateCommand;

@@ -1,7 +1,9 @@
-// `mete quota`: limits and usage of running agents.
+// `mete quota get|list|set|reset`: limits and usage of running agents, and of stored accounts.
 #include <string>
 
 #include "cli/command.h"
+#include "cli/ledger.h"
+#include "cli/limit_flags.h"
 #include "cli/quota_text.h"
 #include "cli/remote.h"
 #include "cli/values.h"
@@ -10,7 +12,7 @@
 namespace mete::cli {
 namespace {
 
-constexpr Flag kReadFlags[] = {{"json", "", "print JSON"}};
+constexpr Flag kReadFlags[] = {kStateDirFlag, {"json", "", "print JSON"}};
 
 constexpr Flag kSetFlags[] = {
     {"cpu", "CORES", "CPU time per second, like 500m or 2", CheckLimitOrUnlimited},
@@ -21,19 +23,20 @@ constexpr Flag kSetFlags[] = {
     {"requests-per-minute", "N", "requests in a minute", CheckLimitOrUnlimited},
     {"cost-per-day", "MONEY", "money in a day, like 2.50", CheckLimitOrUnlimited},
     {"cpu-seconds-per-hour", "S", "seconds of CPU time in an hour", CheckLimitOrUnlimited},
+    kStateDirFlag,
     {"json", "", "print JSON"},
 };
 
 constexpr std::string_view kWhichAgent =
     "Without an ID it means the agent that it is called in. `mete quota list`\n"
-    "shows the ids.\n";
+    "shows the ids. With a state folder an ID may be SCOPE/ID: tenant/acme.\n";
 
-// Asks the agent that the operands name, and prints the quota that comes back.
+// Asks for the account that the operands name, and prints the quota that comes back.
 int ShowQuota(const Flags& flags, std::string_view method, std::string_view subpath,
               std::string body) {
-  Result<Target> target = QuotaTarget(flags.operands());
-  if (!target) return PrintRefusal(target.error());
-  Result<Reply> reply = Call(*target, method, subpath, std::move(body));
+  Result<Account> account = Account::OfOperands(flags);
+  if (!account) return PrintRefusal(account.error());
+  Result<Reply> reply = account->Call(method, subpath, std::move(body));
   if (!reply) return PrintError(reply.error());
   Print(flags.Has("json") ? reply->text + "\n" : QuotaText(reply->json));
   return kExitOk;
@@ -45,25 +48,50 @@ int ResetCommand(const Flags& flags) { return ShowQuota(flags, "POST", "/reset",
 
 int SetCommand(const Flags& flags) {
   wire::JsonWriter json;
-  json.BeginObject().Key("limits").BeginObject();
-  bool any = false;
-  for (const LimitInfo& info : AllLimits()) {
-    std::string flag(info.name);
-    for (char& c : flag) c = c == '_' ? '-' : c;
-    std::optional<std::string_view> value = flags.Get(flag);
-    if (!value) continue;
-    any = true;
-    json.Key(info.name);
-    *value == "unlimited" ? json.Null() : json.String(*value);
-  }
-  if (!any) {
+  json.BeginObject();
+  if (!WriteLimits(json, flags)) {
     return PrintRefusal({ErrorCode::kInvalidArgument,
                          "quota set names no limit, allowed: at least one, like --memory 256Mi"});
   }
-  return ShowQuota(flags, "PATCH", "", json.EndObject().EndObject().Take());
+  return ShowQuota(flags, "PATCH", "", json.EndObject().Take());
 }
 
-int ListCommand(const Flags& flags) {
+// Page by page, each less than what an answer may hold.
+int ListStored(const Flags& flags, const std::string& folder) {
+  Result<Ledger> ledger = Ledger::Open(folder);
+  if (!ledger) return PrintError(ledger.error());
+  const bool as_json = flags.Has("json");
+  std::vector<wire::Json> quotas;
+  const char* separator = "{\"quotas\":[";
+  for (std::string offset = "0"; !offset.empty();) {
+    Result<Reply> reply = ledger->Call(
+        {.method = "GET", .path = "/v1/quotas?offset=" + offset, .is_repeatable = true});
+    if (!reply) return PrintError(reply.error());
+    offset = TextOf(reply->json, "next");
+    const wire::Json* page = reply->json.Find("quotas");
+    if (page == nullptr || page->AsArray() == nullptr) {
+      return PrintError({ErrorCode::kSystem, "an answer without quotas"});
+    }
+    if (!as_json) {
+      quotas.insert(quotas.end(), page->AsArray()->begin(), page->AsArray()->end());
+      continue;
+    }
+    // The elements as they came: between the outermost brackets.
+    const std::size_t first = reply->text.find('[') + 1;
+    const std::string_view elements(reply->text.data() + first, reply->text.rfind(']') - first);
+    if (elements.empty()) continue;
+    Print(separator + std::string(elements));
+    separator = ",";
+  }
+  if (as_json) {
+    Print(*separator == ',' ? "]}\n" : "{\"quotas\":[]}\n");
+  } else {
+    Print(quotas.empty() ? "no quotas in " + folder + "\n" : AccountListText(quotas));
+  }
+  return kExitOk;
+}
+
+int ListRunning(const Flags& flags) {
   std::vector<wire::Json> quotas;
   std::string text;
   int status = kExitOk;
@@ -90,12 +118,17 @@ int ListCommand(const Flags& flags) {
   return status;
 }
 
+int ListCommand(const Flags& flags) {
+  const std::string folder = StateDir(flags);
+  return folder.empty() ? ListRunning(flags) : ListStored(flags, folder);
+}
+
 }  // namespace
 
 extern constinit const Command kQuotaGetCommand = {
     .name = "quota get",
     .operands = "[ID]",
-    .summary = "Show the limits and usage of a running agent",
+    .summary = "Show the limits and usage of a running agent, or a stored account",
     .details = kWhichAgent,
     .flags = kReadFlags,
     .max_operands = 1,
@@ -105,7 +138,7 @@ extern constinit const Command kQuotaGetCommand = {
 extern constinit const Command kQuotaListCommand = {
     .name = "quota list",
     .operands = {},
-    .summary = "List the running agents of this user",
+    .summary = "List the running agents of this user, or the accounts of a state folder",
     .details = {},
     .flags = kReadFlags,
     .main = ListCommand,
@@ -114,7 +147,7 @@ extern constinit const Command kQuotaListCommand = {
 extern constinit const Command kQuotaSetCommand = {
     .name = "quota set",
     .operands = "[ID]",
-    .summary = "Change limits of a running agent",
+    .summary = "Change limits of a running agent, or of a stored account",
     .details =
         "Limits that are not named stay; `unlimited` lifts one. Raising a limit\n"
         "resumes what it suspended. Agents cannot change their own (E2078).\n",

@@ -137,6 +137,46 @@ std::string QuotaListText(const std::vector<Json>& quotas) {
   return FormatTable(rows);
 }
 
+std::string AccountListText(const std::vector<Json>& quotas) {
+  std::vector<std::vector<std::string>> rows = {
+      {"ACCOUNT", "IN", "CPU", "MEMORY", "TOKENS", "STATE"}};
+  for (const Json& quota : quotas) {
+    const Json* usage = quota.Find("usage");
+    const Json none;
+    if (usage == nullptr) usage = &none;
+    const std::string parent = TextOf(quota, "parent");
+    rows.push_back({TextOf(quota, "scope") + "/" + TextOf(quota, "target_id"),
+                    parent.empty() ? "-" : parent, SecondsText(*usage, "cpu_seconds"),
+                    MebiText(*usage, "memory_mb"), TextOf(*usage, "tokens_consumed"),
+                    StateText(quota)});
+  }
+  return FormatTable(rows);
+}
+
+std::string EventText(const Json& event) {
+  if (const std::string missed = TextOf(event, "missed"); !missed.empty()) {
+    return missed + " events are not kept any more\n";
+  }
+  const std::string time = TextOf(event, "time");
+  std::string text = TextOf(event, "sequence") + " " + time.substr(0, time.find('.')) + "Z ";
+  const std::string target = TextOf(event, "target");
+  if (!target.empty()) text += target + " ";
+  text += TextOf(event, "kind");
+  const std::string limit = TextOf(event, "limit");
+  if (!limit.empty()) {
+    text += ": " + limit;
+    if (TextOf(event, "account") != target) text += " of " + TextOf(event, "account");
+    const std::string amount = AmountText(event, limit, "amount");
+    text += ": " + AmountText(event, limit, "used") + " used";
+    text += amount == "-" ? ", unlimited" : ", " + amount;
+    if (std::string percent = TextOf(event, "percent"); !percent.empty()) {
+      text += " (" + percent + " %)";
+    }
+  }
+  if (std::string detail = TextOf(event, "detail"); !detail.empty()) text += ": " + detail;
+  return text + "\n";
+}
+
 std::string ReceiptText(const Json& receipt) {
   std::string text = "recorded:";
   const char* separator = " ";
@@ -159,6 +199,9 @@ std::string ReceiptText(const Json& receipt) {
             " left";
     if (std::string at = TextOf(window, "reset_at"); !at.empty()) text += ", resets at " + at;
     text += '\n';
+  }
+  if (const Json* durable = receipt.Find("durable"); durable && !IsTrue(receipt, "durable")) {
+    text += "counted, but not on disk: the store cannot be written\n";
   }
   if (IsTrue(receipt, "suspended")) text += "state: suspended\n";
   if (IsTrue(receipt, "throttled")) text += "state: throttled\n";

@@ -103,8 +103,12 @@ Result<Reply> Call(const Target& target, std::string_view method, std::string_vi
     return Fail(ErrorCode::kNotFound,
                 "no such agent is running: " + Quoted(target.name) + ", " + NearText(target.name));
   }
-  if (response->status >= 400) return Refused(*response);
-  Reply reply{std::move(response->body), {}};
+  return ReadReply(*std::move(response));
+}
+
+Result<Reply> ReadReply(wire::HttpResponse response) {
+  if (response.status >= 400) return Refused(response);
+  Reply reply{std::move(response.body), {}};
   if (!reply.text.empty()) {
     Result<wire::Json> json = wire::ParseJson(reply.text);
     if (!json)

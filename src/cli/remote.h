@@ -33,6 +33,9 @@ struct Reply {
   wire::Json json;
 };
 
+// What was answered; a refusal comes back as the error it carries.
+Result<Reply> ReadReply(wire::HttpResponse response);
+
 // One exchange; `subpath` continues the target's path. What the other side refuses comes back as
 // the error it sent; kNotFound also when the agent is not running, naming those that are.
 Result<Reply> Call(const Target& target, std::string_view method, std::string_view subpath,

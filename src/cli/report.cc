@@ -1,7 +1,10 @@
 // `mete report`: an agent tells what it used.
 #include <sys/random.h>
 
+#include <variant>
+
 #include "cli/command.h"
+#include "cli/ledger.h"
 #include "cli/quota_text.h"
 #include "cli/remote.h"
 #include "cli/values.h"
@@ -17,6 +20,8 @@ constexpr Flag kFlags[] = {
     {"cpu-seconds", "S", "CPU time used, like 1.5", CheckNano},
     {"memory", "QUANTITY", "memory in use now, like 512Mi", CheckBytes},
     {"gpu-memory", "QUANTITY", "GPU memory in use now, like 4Gi", CheckBytes},
+    {"agent", "ID", "an account in a state folder, not the agent around", CheckId, false, "id"},
+    kStateDirFlag,
     {"key", "KEY", "a name for this report: the same key counts once", CheckId},
     {"json", "", "print the receipt as a JSON object"},
 };
@@ -55,6 +60,24 @@ Result<std::string> RandomKey() {
   return key;
 }
 
+// To the agent around, or to an account of a state folder.
+Result<Reply> Send(const std::variant<Target, Account>& to, const std::string& body,
+                   const wire::Headers& headers) {
+  if (const Target* around = std::get_if<Target>(&to)) {
+    return Call(*around, "POST", "/usage", body, headers);
+  }
+  return std::get<Account>(to).Call("POST", "/usage", body, headers);
+}
+
+Result<std::variant<Target, Account>> Addressee(const Flags& flags) {
+  const std::optional<std::string_view> id = flags.Get("agent");
+  if (id) return Account::Of(flags, *id, /*only_stored=*/true);
+  if (flags.Get("state-dir")) {
+    return Fail(ErrorCode::kInvalidArgument, "--state-dir needs --agent: which account?");
+  }
+  return SelfTarget();
+}
+
 int ReportCommand(const Flags& flags) {
   wire::JsonWriter json;
   json.BeginObject();
@@ -72,8 +95,8 @@ int ReportCommand(const Flags& flags) {
                        "report names no amount, allowed: at least one, like --tokens 1500"},
                       kExitUsage);
   }
-  Result<Target> target = SelfTarget();
-  if (!target) return PrintError(target.error());
+  Result<std::variant<Target, Account>> to = Addressee(flags);
+  if (!to) return PrintRefusal(to.error());
   std::string key(flags.Get("key").value_or(""));
   if (key.empty()) {
     Result<std::string> random = RandomKey();
@@ -81,11 +104,9 @@ int ReportCommand(const Flags& flags) {
     key = *std::move(random);
   }
   const wire::Headers headers = {{"idempotency-key", '"' + key + '"'}};
-  Result<Reply> reply = Call(*target, "POST", "/usage", body, headers);
+  Result<Reply> reply = Send(*to, body, headers);
   // Whether a lost answer means a lost report nobody knows; with the key it is safe to ask again.
-  if (!reply && reply.error().code == ErrorCode::kSystem) {
-    reply = Call(*target, "POST", "/usage", body, headers);
-  }
+  if (!reply && reply.error().code == ErrorCode::kSystem) reply = Send(*to, body, headers);
   if (!reply) return PrintError(reply.error());
   Print(flags.Has("json") ? reply->text + "\n" : ReceiptText(reply->json));
   return kExitOk;
@@ -96,10 +117,11 @@ int ReportCommand(const Flags& flags) {
 extern constinit const Command kReportCommand = {
     .name = "report",
     .operands = {},
-    .summary = "Tell what this agent used (from inside `mete run`)",
+    .summary = "Tell what this agent used (from inside `mete run`), or a stored one",
     .details =
         "Counts at once, is never refused for a limit, and prints what remains.\n"
-        "METE_SOCKET names the socket; `mete run` sets it.\n",
+        "METE_SOCKET names the socket; `mete run` sets it. With --agent it counts for an\n"
+        "account of a state folder (`mete quota create`).\n",
     .flags = kFlags,
     .main = ReportCommand,
 };
