@@ -198,8 +198,9 @@ class Reservation {
   Result<Settlement> Settle(const Amounts& actual);
   Result<void> Release();
 
-  // From now on whoever has the id is the owner.
-  HoldId Detach() noexcept { return manager_ = nullptr, id_; }
+  // From now on whoever has the id is the owner, also in a later process where there is a store; a
+  // hold without a time to live then has 24 hours from the restart on.
+  HoldId Detach() noexcept;
   HoldId id() const noexcept { return id_; }
   explicit operator bool() const noexcept { return manager_ != nullptr; }
 
@@ -326,7 +327,9 @@ class ResourceManager {
   const Clock& clock() const noexcept;
 
  private:
+  friend class Reservation;
   explicit ResourceManager(std::unique_ptr<Ledger> ledger) noexcept;
+  void Detach(HoldId hold) noexcept;
   void CarryOut(Enforcer& enforcer);
 
   std::unique_ptr<Ledger> ledger_;

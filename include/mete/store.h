@@ -90,7 +90,9 @@ struct StoreBatch {
   std::vector<std::uint64_t> ended_holds{};
   std::vector<StoredKey> keys{};
   std::vector<StoredKey> ended_keys{};  // account and key are looked at
-  std::vector<Event> events{};          // by rising numbers, not each of them
+  // By rising numbers, not each of them, and above those of earlier batches; of a batch that failed
+  // they may come again.
+  std::vector<Event> events{};
 };
 
 // What Load hands over, each kind completely before the next. What is handed over may be moved

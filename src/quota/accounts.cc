@@ -118,7 +118,7 @@ Result<std::uint16_t> Ledger::InternTerms(const QuotaOptions& options) {
 // So it changes trees under both locks; nobody else ever takes two.
 Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
                             const QuotaOptions& options, std::uint16_t terms_index,
-                            ResourceQuota& made) {
+                            ResourceQuota& made, std::uint64_t& batch) {
   Step parent;
   if (options.parent && !Enter(parent, *options.parent)) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -132,6 +132,7 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
                   "quotas: too many; allowed: " + std::to_string(next));
     }
     records.Grow().root.store(next, std::memory_order_relaxed);
+    if (writer) writer->unwritten().Grow();
     record_count.store(next + 1, std::memory_order_release);
     free_records.push_back(next);
   }
@@ -157,6 +158,8 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
   }
   SetPath(step, index);
   step.now = Now();
+  Note(step, index);
+  if (writer) account.flags |= Record::kUnwrittenQuota;
   account.main_start = account.day_start = step.now;
   Emit({.kind = EventKind::kCreated}, step, account, account, nullptr);
   for (const LimitInfo& info : AllLimits()) {
@@ -174,6 +177,7 @@ Result<void> Ledger::Insert(Target target, const ResourceLimits& limits,
   Schedule(account.look_at + Clock::kCoarseLag, Deadlines::Kind::kWindows,
            DeadlineId(index, account.generation));
   made = QuotaOf(step, account);
+  batch = BatchOf(step);
   step.Leave();
   names.Insert(HashOf(target.scope, target.id), index, account.parent,
                [this](RecordIndex other) { return HashOf(records[other]); });
@@ -188,23 +192,27 @@ Result<ResourceQuota> ResourceManager::CreateQuota(Target target, const Resource
   const Result<std::uint16_t> terms = ledger_->InternTerms(options);
   if (!terms) return std::unexpected(terms.error());
 
-  const std::lock_guard lock(ledger_->accounts_mutex);
+  ResourceQuota made;
+  std::uint64_t batch = 0;
+  if (ledger_->writer) ledger_->writer->AwaitRoom();
   {
+    const std::lock_guard lock(ledger_->accounts_mutex);
     Ledger::Step step;
     if (ledger_->Enter(step, target)) {
       if (!options.exist_ok) {
         return Fail(ErrorCode::kAlreadyExists,
                     std::string(NameOf(target.scope)) + ": exists already: " + Quoted(target.id));
       }
-      ledger_->Begin(step);
+      ledger_->Begin(step, Access::kLook);
       ledger_->Finish(step);
       return ledger_->QuotaOf(step, step.leaf());
     }
+    if (auto good = ledger_->CheckStore(); !good) return std::unexpected(good.error());
+    if (auto done = ledger_->Insert(target, limits, options, *terms, made, batch); !done) {
+      return std::unexpected(done.error());
+    }
   }
-  ResourceQuota made;
-  if (auto done = ledger_->Insert(target, limits, options, *terms, made); !done) {
-    return std::unexpected(done.error());
-  }
+  if (auto done = ledger_->Await(batch); !done) return std::unexpected(done.error());
   return made;
 }
 
@@ -227,6 +235,10 @@ void Ledger::Forget(Step& step, Record& account) {
     line.is_cause = false;
     texts.Release(line.text);
   });
+  if (writer) {
+    for (const HoldId id : holds.ForgetAccount(index)) NoteHold(step, id);
+  }
+  for (std::string& key : keys.Forget(index)) NoteKey(step, index, std::move(key));
   Event removed{.kind = EventKind::kRemoved};
   removed.usage = LifetimeUsage(account);
   Emit(std::move(removed), step, account, account, nullptr);
@@ -237,6 +249,10 @@ void Ledger::Forget(Step& step, Record& account) {
     siblings[account.place] = siblings.back();
     records[siblings[account.place]].place = account.place;
     siblings.pop_back();
+  }
+  if (writer) {
+    writer->unwritten().Leave(step.root_index, index, account);
+    writer->unwritten().NoteRemoved(index);
   }
   const auto generation = static_cast<std::uint16_t>(account.generation + 1);
   account.flags = 0;
@@ -273,16 +289,22 @@ Result<void> Ledger::Remove(Step& step, Record& account, bool cascade) {
 }
 
 Result<void> ResourceManager::CleanupQuota(Target target, bool cascade) {
-  const std::lock_guard lock(ledger_->accounts_mutex);
-  Ledger::Step step;
-  if (!ledger_->Enter(step, target)) return {};
-  ledger_->Begin(step);
-  const RecordIndex parent = step.leaf().parent;
-  Result<void> removed = ledger_->Remove(step, step.leaf(), cascade);
-  if (removed && parent == kNoRecord) return removed;
-  if (removed) ledger_->SetPath(step, parent);
-  ledger_->Finish(step);
-  return removed;
+  if (auto good = ledger_->CheckStore(); !good) return good;
+  std::uint64_t batch = 0;
+  if (ledger_->writer) ledger_->writer->AwaitRoom();
+  {
+    const std::lock_guard lock(ledger_->accounts_mutex);
+    Ledger::Step step;
+    if (!ledger_->Enter(step, target)) return {};
+    ledger_->Begin(step);
+    const RecordIndex parent = step.leaf().parent;
+    Result<void> removed = ledger_->Remove(step, step.leaf(), cascade);
+    batch = ledger_->BatchOf(step);
+    if (removed && parent != kNoRecord) ledger_->SetPath(step, parent);
+    if (!removed || parent != kNoRecord) ledger_->Finish(step);
+    if (!removed) return removed;
+  }
+  return ledger_->Await(batch);
 }
 
 Result<QuotaHandle> ResourceManager::Resolve(Target target) {

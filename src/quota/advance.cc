@@ -31,7 +31,7 @@ void Ledger::Due(const Deadlines::Entry& due) {
   const auto index = static_cast<RecordIndex>(due.id());
   Step step;
   if (!Enter(step, index, static_cast<std::uint16_t>(due.id() >> 32))) return;
-  Begin(step);
+  Begin(step, Access::kLook);
   Record& account = step.leaf();
   switch (due.kind()) {
     case Deadlines::Kind::kRate:
@@ -56,7 +56,7 @@ void Ledger::ReportUsageOfAll() {
     if (!EnterAny(step, index)) continue;
     Record& account = step.leaf();
     if ((account.flags & Record::kChanged) == 0) continue;
-    Begin(step);
+    Begin(step, Access::kLook);
     account.flags &= ~std::uint32_t{Record::kChanged};
     Event usage{.kind = EventKind::kUsage};
     usage.usage = WindowUsage(account);
@@ -74,6 +74,7 @@ std::optional<Time> ResourceManager::NextDeadline() const {
 
 void ResourceManager::Advance() {
   const Time now = ledger_->clock.Now();
+  if (ledger_->writer) ledger_->writer->IsAvailable();  // or nobody might notice
   while (const auto due = ledger_->deadlines.TakeDue(now)) {
     if (due->kind() == Deadlines::Kind::kHold) {
       Abandon(due->id());

@@ -31,17 +31,6 @@ EventKind EventOf(QuotaAction action) {
   return EventKind::kWarned;
 }
 
-// The account's own causes, from its lines and its operator, into its flags.
-void KeepCauseFlags(Record& account) {
-  std::uint32_t flags = account.flags & ~kCauseFlags;
-  if ((flags & Record::kOperatorSuspend) != 0) flags |= Record::kSuspend;
-  if ((flags & Record::kOperatorTerminate) != 0) flags |= Record::kTerminate;
-  ForEachLine(account, [&](const Line& line) {
-    if (line.is_cause) flags |= FlagOf(line.action);
-  });
-  account.flags = flags;
-}
-
 bool IsLifted(const Record& agent, RecordIndex above, LimitKind kind) {
   if ((agent.flags & Record::kHasLifted) == 0) return false;
   const auto& lifted = RareIn(agent)->lifted;
@@ -58,6 +47,16 @@ void Unlift(Record& agent, RecordIndex above, LimitKind kind) {
 }
 
 }  // namespace
+
+void KeepCauseFlags(Record& account) {
+  std::uint32_t flags = account.flags & ~kCauseFlags;
+  if ((flags & Record::kOperatorSuspend) != 0) flags |= Record::kSuspend;
+  if ((flags & Record::kOperatorTerminate) != 0) flags |= Record::kTerminate;
+  ForEachLine(account, [&](const Line& line) {
+    if (line.is_cause) flags |= FlagOf(line.action);
+  });
+  account.flags = flags;
+}
 
 RecordIndex Ledger::IndexIn(const Step& step, const Record& account) const {
   RecordIndex index = step.index;
@@ -141,7 +140,11 @@ void Ledger::EndCause(Step& step, Record& account, Line* line, QuotaAction actio
   });
   if (line != nullptr) {
     line->is_cause = false;
-    ForEachBelow(account, [&](Record& below, RecordIndex) { Unlift(below, own, line->kind); });
+    ForEachBelow(account, [&](Record& below, RecordIndex index) {
+      if (!IsLifted(below, own, line->kind)) return;
+      Note(step, index);
+      Unlift(below, own, line->kind);
+    });
   } else {
     account.flags &= ~std::uint32_t{action == QuotaAction::kSuspend ? Record::kOperatorSuspend
                                                                     : Record::kOperatorTerminate};
@@ -204,7 +207,7 @@ void Ledger::Lift(Step& step, Record& account, QuotaAction action) {
 
 Result<void> ResourceManager::Suspend(Target target) {
   Ledger::Step step;
-  if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
+  if (!ledger_->EnterToChange(step, target)) return std::unexpected(ledger_->NotFound(target));
   ledger_->Begin(step);
   Record& account = step.leaf();
   if ((account.flags & Record::kOperatorSuspend) == 0) {
@@ -212,12 +215,12 @@ Result<void> ResourceManager::Suspend(Target target) {
     ledger_->AddCause(step, account, nullptr, QuotaAction::kSuspend);
   }
   ledger_->Finish(step);
-  return {};
+  return ledger_->Conclude(step);
 }
 
 Result<void> ResourceManager::Terminate(Target target) {
   Ledger::Step step;
-  if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
+  if (!ledger_->EnterToChange(step, target)) return std::unexpected(ledger_->NotFound(target));
   ledger_->Begin(step);
   Record& account = step.leaf();
   if ((account.flags & Record::kOperatorTerminate) == 0) {
@@ -225,12 +228,12 @@ Result<void> ResourceManager::Terminate(Target target) {
     ledger_->AddCause(step, account, nullptr, QuotaAction::kTerminate);
   }
   ledger_->Finish(step);
-  return {};
+  return ledger_->Conclude(step);
 }
 
 Result<void> ResourceManager::Resume(Target target, bool override_causes) {
   Ledger::Step step;
-  if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
+  if (!ledger_->EnterToChange(step, target)) return std::unexpected(ledger_->NotFound(target));
   ledger_->Begin(step);
   Record& account = step.leaf();
   // The operator's cause goes last, so that one event says that the target is free.
@@ -249,7 +252,7 @@ Result<void> ResourceManager::Resume(Target target, bool override_causes) {
     to_end = to_end || cause.action == QuotaAction::kTerminate;
     left += (left.empty() ? "" : ", ") + ToString(cause);
   }
-  if (left.empty()) return {};
+  if (auto done = ledger_->Conclude(step); !done || left.empty()) return done;
   return Fail(ErrorCode::kLimitExceeded,
               (to_end ? "still to be terminated; raise or reset the limit, or start it anew: "
                       : "still suspended; raise or reset the limit, or override: ") +
@@ -259,18 +262,18 @@ Result<void> ResourceManager::Resume(Target target, bool override_causes) {
 Result<bool> ResourceManager::IsThrottled(Target target) {
   Ledger::Step step;
   if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
-  ledger_->Begin(step);
+  ledger_->Begin(step, Access::kLook);
   ledger_->Finish(step);
   return (ledger_->HeldBack(step.leaf()) & Record::kThrottle) != 0;
 }
 
 Result<void> ResourceManager::ClearThrottle(Target target) {
   Ledger::Step step;
-  if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
+  if (!ledger_->EnterToChange(step, target)) return std::unexpected(ledger_->NotFound(target));
   ledger_->Begin(step);
   ledger_->Lift(step, step.leaf(), QuotaAction::kThrottle);
   ledger_->Finish(step);
-  return {};
+  return ledger_->Conclude(step);
 }
 
 }  // namespace mete

@@ -40,6 +40,13 @@ class Deadlines {
     return first;
   }
 
+  // Many at once.
+  void Add(const std::vector<Entry>& entries) {
+    const std::lock_guard lock(mutex_);
+    entries_.insert(entries_.end(), entries.begin(), entries.end());
+    std::make_heap(entries_.begin(), entries_.end(), Later);
+  }
+
   // Takes out the reminders of holds that are over, once there are twice as many entries as it left
   // the last time: a constant cost for each, and no more of them than of what is there. Else
   // whoever reserves and settles for a day could fill the memory.

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
+
 namespace mete {
 
 EventLog::Kept::Kept(Event&& event)
-    : kind(event.kind),
+    : sequence(event.sequence),
+      kind(event.kind),
       percent(static_cast<std::uint8_t>(event.percent)),
       limit(event.limit),
       time(event.time),
@@ -20,7 +23,7 @@ EventLog::Kept::Kept(Event&& event)
   if (event.usage != ResourceUsage{}) usage = std::make_unique<ResourceUsage>(event.usage);
 }
 
-Event EventLog::Kept::Restore(std::uint64_t sequence) const {
+Event EventLog::Kept::Restore() const {
   Event event{.sequence = sequence,
               .kind = kind,
               .time = time,
@@ -37,14 +40,37 @@ Event EventLog::Kept::Restore(std::uint64_t sequence) const {
   return event;
 }
 
-void EventLog::Append(Event event) {
+std::uint64_t EventLog::Append(Event event) {
+  std::uint64_t number = 0;
   {
     const std::lock_guard lock(mutex_);
-    ++last_;
+    event.sequence = number = ++last_;
     events_.emplace_back(std::move(event));
     if (events_.size() > kept_) events_.pop_front();
   }
   more_.notify_all();
+  return number;
+}
+
+void EventLog::Show(std::uint64_t up_to) {
+  {
+    const std::lock_guard lock(mutex_);
+    shown_ = up_to;
+  }
+  more_.notify_all();
+}
+
+void EventLog::Restore(Event event) {
+  const std::lock_guard lock(mutex_);
+  METE_CHECK(event.sequence > last_);
+  last_ = event.sequence;
+  events_.emplace_back(std::move(event));
+  if (events_.size() > kept_) events_.pop_front();
+}
+
+void EventLog::GoOnAfter(std::uint64_t last) {
+  const std::lock_guard lock(mutex_);
+  last_ = std::max(last_, last);
 }
 
 void EventLog::Close() {
@@ -60,22 +86,35 @@ std::uint64_t EventLog::last() const {
   return last_;
 }
 
+std::deque<EventLog::Kept>::const_iterator EventLog::Find(std::uint64_t next) const {
+  const auto found = std::lower_bound(
+      events_.begin(), events_.end(), next,
+      [](const Kept& kept, std::uint64_t number) { return kept.sequence < number; });
+  return found != events_.end() && found->sequence > shown_ ? events_.end() : found;
+}
+
 EventReader::Batch EventLog::Take(std::uint64_t& next, std::size_t most) {
   EventReader::Batch batch;
   const std::lock_guard lock(mutex_);
-  const std::uint64_t first = last_ + 1 - events_.size();
+  const std::uint64_t first = events_.empty() ? last_ + 1 : events_.front().sequence;
   if (next < first) batch.missed = first - std::exchange(next, first);
-  if (next > last_) return batch;
-  const std::uint64_t end = next + std::min<std::uint64_t>(most, last_ + 1 - next);
-  batch.events.reserve(end - next);
-  for (; next < end; ++next) batch.events.push_back(events_[next - first].Restore(next));
+  const auto from = Find(next);
+  const auto end = std::partition_point(
+      from, events_.cend(), [this](const Kept& kept) { return kept.sequence <= shown_; });
+  const auto there = static_cast<std::size_t>(end - from);
+  batch.events.reserve(std::min(most, there));
+  for (auto at = from; at != end && batch.events.size() < most; ++at) {
+    batch.events.push_back(at->Restore());
+    next = at->sequence + 1;
+  }
   return batch;
 }
 
 bool EventLog::Wait(std::uint64_t next, Duration timeout) {
   std::unique_lock lock(mutex_);
-  more_.wait_for(lock, timeout, [&] { return last_ >= next || closed_; });
-  return last_ >= next;
+  const auto is_there = [&] { return Find(next) != events_.end(); };
+  more_.wait_for(lock, timeout, [&] { return is_there() || closed_; });
+  return is_there();
 }
 
 EventReader::EventReader(std::shared_ptr<EventLog> log, std::uint64_t next)

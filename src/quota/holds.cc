@@ -77,15 +77,42 @@ Result<Reservation> ResourceManager::Reserve(Target target, const Amounts& amoun
                                                  FormatDuration(kLongestTtl) + ", given " +
                                                  FormatDuration(*options.ttl));
   }
-  Ledger& ledger = *ledger_;
+  if (auto good = ledger_->CheckStore(); !good) return std::unexpected(good.error());
   Ledger::Step step;
-  if (!ledger.Enter(step, target)) return std::unexpected(ledger.NotFound(target));
-  ledger.Begin(step);
-  if (auto room = ledger.CheckRoom(step, amounts); !room) {
-    ledger.Finish(step);
+  if (!ledger_->EnterToChange(step, target)) return std::unexpected(ledger_->NotFound(target));
+  const Result<HoldId> hold = ledger_->HoldOnce(step, amounts, options);
+  if (!hold) return std::unexpected(hold.error());
+  if (auto done = ledger_->Conclude(step); !done) {
+    Abandon(*hold);
+    return std::unexpected(done.error());
+  }
+  return Reservation(this, *hold);
+}
+
+Result<HoldId> Ledger::HoldOnce(Step& step, const Amounts& amounts, const ReserveOptions& options) {
+  if (options.key.empty()) return Hold(step, amounts, options);
+  const std::int64_t ttl = options.ttl.value_or(Duration(0)).count();
+  const std::uint64_t content = ContentOf(kHoldContent, amounts, static_cast<std::uint64_t>(ttl));
+  const auto seen = FindKey(step, options.key, content);
+  if (!seen) return std::unexpected(seen.error());
+  if (*seen) {
+    if (holds.Find((*seen)->hold)) return (*seen)->hold;
+    return Fail(ErrorCode::kNotFound,
+                "key: the hold that it made is over: " + std::to_string((*seen)->hold));
+  }
+  Result<HoldId> hold = Hold(step, amounts, options);
+  if (hold) KeepKey(step, options.key, {.content = content, .hold = *hold});
+  return hold;
+}
+
+Result<HoldId> Ledger::Hold(Step& step, const Amounts& amounts, const ReserveOptions& options) {
+  Begin(step);
+  if (auto room = CheckRoom(step, amounts); !room) {
+    Finish(step);
     return std::unexpected(room.error());
   }
   OpenHold hold{.account = step.index, .generation = step.leaf().generation, .reserved = amounts};
+  if (options.ttl) hold.ends = step.now + *options.ttl;
   ForEachResource(amounts.named(), [&](Resource resource) {
     const std::int64_t amount = amounts.Get(resource);
     for (std::size_t level = 0; level < step.size; ++level) {
@@ -100,22 +127,28 @@ Result<Reservation> ResourceManager::Reserve(Target target, const Amounts& amoun
       }
     }
     // Only a rate uses what it admits at once, and can reach a threshold by it.
-    if (resource == Resource::kRequests) ledger.LookUpwards(step, resource, false, Duration(0));
+    if (resource == Resource::kRequests) LookUpwards(step, resource, false, Duration(0));
   });
-  const HoldId id = ledger.holds.Open(hold);
+  const HoldId id = holds.Open(hold);
   RareOf(step.leaf()).holds.push_back(id);
-  if (options.ttl) {
-    ledger.deadlines.DropHolds([&](HoldId other) { return !ledger.holds.Find(other); });
-    ledger.Schedule(step.now + *options.ttl, Deadlines::Kind::kHold, id);
+  NoteHold(step, id);
+  if (hold.ends) {
+    deadlines.DropHolds([&](HoldId other) { return !holds.Find(other); });
+    Schedule(*hold.ends, Deadlines::Kind::kHold, id);
   }
-  ledger.Finish(step);
-  return Reservation(this, id);
+  Finish(step);
+  return id;
+}
+
+void Ledger::NoteHold(const Step& step, HoldId id) {
+  if (writer) writer->unwritten().ChangesOf(step.root_index).holds.push_back(id);
 }
 
 // The amounts are free again, and nothing is used; what a rate admitted comes back as far as it has
 // not drained.
 void Ledger::GiveBack(Step& step, HoldId id, const OpenHold& hold, std::int64_t requests_used) {
   std::erase(RareOf(step.leaf()).holds, id);
+  NoteHold(step, id);
   for (std::size_t level = 0; level < step.size; ++level) {
     Record& account = *step.path[level];
     Rare* const rare = RateIn(account);
@@ -132,7 +165,7 @@ void Ledger::GiveBack(Step& step, HoldId id, const OpenHold& hold, std::int64_t 
   }
 }
 
-bool Ledger::EnterHold(Step& step, HoldId id, std::optional<OpenHold>& hold) {
+bool Ledger::EnterHold(Step& step, HoldId id, std::optional<OpenHold>& hold) const {
   hold = holds.Find(id);
   if (!hold || !Enter(step, hold->account, hold->generation)) return false;
   // Somebody else may have ended it in between.
@@ -146,44 +179,73 @@ Result<Settlement> ResourceManager::Settle(HoldId id, const Amounts& actual) {
   Ledger& ledger = *ledger_;
   Ledger::Step step;
   std::optional<OpenHold> hold;
-  if (!ledger.EnterHold(step, id, hold)) {
-    if (auto answer = ledger.holds.AnswerOf(id)) return *answer;
-    return Fail(ErrorCode::kNotFound, "hold: not open: " + std::to_string(id));
+  Result<Settlement> settlement;
+  if (!ledger.EnterToChange(step, [&] { return ledger.EnterHold(step, id, hold); })) {
+    const std::optional<SettledHold> settled = ledger.holds.AnswerOf(id);
+    if (!settled) {
+      return Fail(ErrorCode::kNotFound, "hold: not open: " + std::to_string(id));
+    }
+    settlement = ledger.AnswerOf(step, *settled);
+  } else {
+    settlement = ledger.Settle(step, id, *hold, actual);
+    if (!settlement) return settlement;
   }
-  ledger.Begin(step);
+  if (step.root == nullptr) return settlement;
+  if (auto done = ledger.Conclude(step); !done) return std::unexpected(done.error());
+  if (ledger.writer) settlement->receipt.durable = ledger.writer->IsAvailable();
+  return settlement;
+}
+
+// What was counted then; of one that a store has kept, with what is so now. Leaves the account
+// entered, where it is still there.
+Settlement Ledger::AnswerOf(Step& step, const SettledHold& hold) {
+  Settlement answer = hold.answer;
+  if (hold.account == kNoRecord || !EnterAny(step, hold.account)) return answer;
+  if (!hold.is_restored) return answer;
+  Begin(step, Access::kLook);
+  Finish(step);
+  answer.receipt.recorded = answer.used.named();
+  answer.receipt.replayed = true;
+  FillFigures(step, answer.receipt);
+  SetState(answer.receipt, HeldBack(step.leaf()), HeldBack(step.leaf()));
+  return answer;
+}
+
+Result<Settlement> Ledger::Settle(Step& step, HoldId id, const OpenHold& hold,
+                                  const Amounts& actual) {
+  Begin(step);
   Settlement settlement;
   const ResourceSet measured = MeasuredOf(step.leaf());
-  ForEachResource(actual.named() + hold->reserved.named() - measured, [&](Resource resource) {
-    const std::int64_t reserved = hold->reserved.Get(resource);
+  ForEachResource(actual.named() + hold.reserved.named() - measured, [&](Resource resource) {
+    const std::int64_t reserved = hold.reserved.Get(resource);
     const std::int64_t used = actual.Has(resource) ? actual.Get(resource) : reserved;
     settlement.used.Set(resource, used);
     if (used > reserved) settlement.above_hold.Set(resource, used - reserved);
   });
   const std::int64_t admitted =
-      std::min(settlement.used.Get(Resource::kRequests), hold->reserved.Get(Resource::kRequests));
-  if (auto good = ledger.CheckRise(step, settlement.above_hold, admitted); !good) {
-    ledger.Finish(step);
+      std::min(settlement.used.Get(Resource::kRequests), hold.reserved.Get(Resource::kRequests));
+  if (auto good = CheckRise(step, settlement.above_hold, admitted); !good) {
+    Finish(step);
     return std::unexpected(good.error());
   }
-  const std::uint32_t before = ledger.HeldBack(step.leaf());
+  const std::uint32_t before = HeldBack(step.leaf());
   const ResourceSet used = settlement.used.named();
-  ledger.GiveBack(step, id, *hold, settlement.used.Get(Resource::kRequests));
+  GiveBack(step, id, hold, settlement.used.Get(Resource::kRequests));
   ForEachResource(used, [&](Resource resource) {
-    ledger.Count(step, resource, settlement.used.Get(resource),
-                 resource == Resource::kRequests ? admitted : 0);
+    Count(step, resource, settlement.used.Get(resource),
+          resource == Resource::kRequests ? admitted : 0);
   });
   ForEachResource(used, [&](Resource resource) {
     const std::int64_t excess = settlement.above_hold.Get(resource);
-    if (excess > 0) ledger.NoteExcess(step, resource, excess);
-    ledger.LookUpwards(step, resource, settlement.used.Get(resource) > 0,
-                       ledger.config.soft_grace_reported);
+    if (excess > 0) NoteExcess(step, resource, excess);
+    LookUpwards(step, resource, settlement.used.Get(resource) > 0, config.soft_grace_reported);
   });
-  ledger.Finish(step);
+  Finish(step);
   settlement.receipt.recorded = used;
   settlement.receipt.measured = actual.named() & measured;
-  ledger.FillFigures(step, settlement.receipt);
-  SetState(settlement.receipt, before, ledger.HeldBack(step.leaf()));
-  ledger.holds.Settle(id, settlement);
+  FillFigures(step, settlement.receipt);
+  SetState(settlement.receipt, before, HeldBack(step.leaf()));
+  holds.Settle(id, settlement);
   return settlement;
 }
 
@@ -201,30 +263,49 @@ void Ledger::NoteExcess(Step& step, Resource resource, std::int64_t excess) {
 Result<void> ResourceManager::Release(HoldId id) {
   Ledger::Step step;
   std::optional<OpenHold> hold;
-  if (!ledger_->EnterHold(step, id, hold)) {
+  if (!ledger_->EnterToChange(step, [&] { return ledger_->EnterHold(step, id, hold); })) {
     return Fail(ErrorCode::kNotFound, "hold: not open: " + std::to_string(id));
   }
-  ledger_->Begin(step);
-  ledger_->holds.Close(id);
-  ledger_->GiveBack(step, id, *hold, 0);
-  ledger_->LookUpwards(step, Resource::kRequests, false, Duration(0));
-  ledger_->Finish(step);
-  return {};
+  ledger_->Release(step, id, *hold);
+  return ledger_->Conclude(step);
+}
+
+void Ledger::Release(Step& step, HoldId id, const OpenHold& hold) {
+  Begin(step);
+  holds.Close(id);
+  GiveBack(step, id, hold, 0);
+  LookUpwards(step, Resource::kRequests, false, Duration(0));
+  Finish(step);
 }
 
 // Whoever reserved money may have spent it and died before saying so; everything else was not used
-// (rule 14).
+// (rule 14). Nobody waits for the answer, so this waits for nothing.
 void ResourceManager::Abandon(HoldId id) noexcept {
-  const std::optional<OpenHold> hold = ledger_->holds.Find(id);
-  if (!hold) return;
-  if (hold->reserved.Get(Resource::kCost) == 0) {
-    [[maybe_unused]] const Result<void> released = Release(id);
-    return;
-  }
+  Ledger::Step step;
+  std::optional<OpenHold> hold;
+  if (!ledger_->EnterHold(step, id, hold)) return;
+  if (hold->reserved.Get(Resource::kCost) == 0) return ledger_->Release(step, id, *hold);
   Amounts spent;
   ForEachResource(hold->reserved.named(), [&](Resource resource) { spent.Set(resource, 0); });
   spent.Set(Resource::kCost, hold->reserved.Get(Resource::kCost));
-  [[maybe_unused]] const Result<Settlement> settled = Settle(id, spent);
+  [[maybe_unused]] const auto settled = ledger_->Settle(step, id, *hold, spent);
+}
+
+HoldId Reservation::Detach() noexcept {
+  METE_CHECK(manager_ != nullptr);
+  std::exchange(manager_, nullptr)->Detach(id_);
+  return id_;
+}
+
+// A store has to know, or it would be abandoned when the process has gone.
+void ResourceManager::Detach(HoldId id) noexcept {
+  Ledger::Step step;
+  std::optional<OpenHold> hold;
+  if (ledger_->writer == nullptr || !ledger_->EnterHold(step, id, hold)) return;
+  step.now = ledger_->Now();
+  ledger_->NotePath(step);
+  ledger_->holds.Detach(id);
+  ledger_->NoteHold(step, id);
 }
 
 Reservation& Reservation::operator=(Reservation&& other) noexcept {

@@ -119,7 +119,7 @@ void ResourceManager::FinishIntent(const Intent& intent, const Result<void>& res
   if (!given) return;
   Ledger::Step step;
   if (!ledger_->Enter(step, given->account, given->generation)) return;
-  ledger_->Begin(step);
+  ledger_->Begin(step, Access::kLook);
   Record& agent = step.leaf();
   // Of one that was attached again meanwhile, the result says nothing.
   const bool is_stale = (agent.flags & Record::kRestarted) != 0;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/quote.h"
+#include "quota/restore.h"
 #include "quota/window.h"
 
 namespace mete {
@@ -45,8 +46,9 @@ Time Ledger::Now() {
   return Time(Duration(std::max(now, seen)));
 }
 
-void Ledger::Begin(Step& step) {
+void Ledger::Begin(Step& step, Access access) {
   step.now = Now();
+  if (access == Access::kChange) NotePath(step);
   for (Record* account : step) EndWindows(step, *account);
 }
 
@@ -55,6 +57,41 @@ void Ledger::Finish(Step& step) {
     Watch(*account, TermsOf(*account), thresholds);
     ScheduleRate(step, *account);
   }
+}
+
+void Ledger::Note(const Step& step, RecordIndex index) {
+  if (writer) writer->unwritten().Note(step.root_index, index, records[index], step.now);
+}
+
+void Ledger::NotePath(const Step& step) const {
+  if (writer == nullptr) return;
+  RecordIndex index = step.index;
+  for (Record* const account : step) {
+    writer->unwritten().Note(step.root_index, index, *account, step.now);
+    index = account->parent;
+  }
+}
+
+bool Ledger::EnterToChange(Step& step, Target target) const {
+  return EnterToChange(step, [&] { return Enter(step, target); });
+}
+
+std::uint64_t Ledger::BatchOf(const Step& step) const {
+  return writer && writer->is_sync() ? writer->unwritten().BatchOf(step.root_index) : 0;
+}
+
+Result<void> Ledger::Await(std::uint64_t batch) const {
+  return batch == 0 ? Result<void>() : writer->Await(batch);
+}
+
+Result<void> Ledger::Conclude(Step& step) const {
+  const std::uint64_t batch = BatchOf(step);
+  step.Leave();
+  return Await(batch);
+}
+
+Result<void> Ledger::CheckStore() const {
+  return writer ? writer->CheckAvailable() : Result<void>();
 }
 
 Error Ledger::NotFound(Target target) const {
@@ -72,17 +109,24 @@ void Ledger::Emit(Event event, const Step& step, const Record& target, const Rec
     event.limit = line->kind;
     event.used = UsedOf(account, line->kind);
   }
-  events->Append(std::move(event));
+  if (writer == nullptr) {
+    events->Append(std::move(event));
+  } else {
+    // Noted before it has its number, so that a batch knows up to which it has all.
+    const bool is_kept = event.kind != EventKind::kUsage;
+    writer->unwritten().NoteTree(step.root_index, step.now);
+    if (is_kept) writer->unwritten().NoteEventOf(step.root_index);
+    event.sequence = events->Append(event);
+    if (is_kept) writer->NoteEvent(step.root_index, std::move(event));
+  }
   news.store(true, std::memory_order_relaxed);
   bell.Ring();
 }
 
-Result<std::unique_ptr<ResourceManager>> ResourceManager::Create(ManagerConfig config) {
-  return Create(std::move(config), SystemClock::Instance());
-}
+namespace {
 
-Result<std::unique_ptr<ResourceManager>> ResourceManager::Create(ManagerConfig config,
-                                                                 const Clock& clock) {
+// E2071 names the key.
+Result<Thresholds> CheckConfig(const ManagerConfig& config) {
   const auto spans = std::array<std::pair<const char*, Duration>, 3>{
       {{"soft_grace_reported", config.soft_grace_reported},
        {"soft_grace_sampled", config.soft_grace_sampled},
@@ -104,11 +148,40 @@ Result<std::unique_ptr<ResourceManager>> ResourceManager::Create(ManagerConfig c
                                                  ": negative; allowed: 0 and more, given " +
                                                  std::to_string(limit->amount));
   }
-  const Result<Thresholds> thresholds = Thresholds::Of(config.thresholds);
+  if (config.store_timeout <= Duration(0)) {
+    return Fail(ErrorCode::kInvalidArgument, "store_timeout: allowed: more than 0s, given " +
+                                                 FormatDuration(config.store_timeout));
+  }
+  return Thresholds::Of(config.thresholds);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ResourceManager>> ResourceManager::Create(ManagerConfig config) {
+  return Create(std::move(config), SystemClock::Instance(), nullptr);
+}
+
+Result<std::unique_ptr<ResourceManager>> ResourceManager::Create(ManagerConfig config,
+                                                                 const Clock& clock) {
+  return Create(std::move(config), clock, nullptr);
+}
+
+Result<std::unique_ptr<ResourceManager>> ResourceManager::Create(ManagerConfig config,
+                                                                 const Clock& clock,
+                                                                 std::unique_ptr<Store> store) {
+  const Result<Thresholds> thresholds = CheckConfig(config);
   if (!thresholds) return std::unexpected(thresholds.error());
   config.events_kept = std::max<std::size_t>(config.events_kept, 1);
   auto ledger = std::make_unique<Ledger>(std::move(config), *thresholds, clock);
-  return std::unique_ptr<ResourceManager>(new ResourceManager(std::move(ledger)));
+  std::vector<HoldId> orphans;
+  if (store != nullptr) {
+    Result<std::vector<HoldId>> restored = Restore(*ledger, std::move(store));
+    if (!restored) return std::unexpected(restored.error());
+    orphans = *std::move(restored);
+  }
+  std::unique_ptr<ResourceManager> manager(new ResourceManager(std::move(ledger)));
+  for (const HoldId hold : orphans) manager->Abandon(hold);
+  return manager;
 }
 
 ResourceManager::ResourceManager(std::unique_ptr<Ledger> ledger) noexcept
@@ -116,6 +189,7 @@ ResourceManager::ResourceManager(std::unique_ptr<Ledger> ledger) noexcept
 
 ResourceManager::~ResourceManager() {
   Stop();
+  if (ledger_->writer) ledger_->writer->End();
   ledger_->events->Close();
 }
 
@@ -126,6 +200,14 @@ EventReader ResourceManager::Events() { return {ledger_->events, ledger_->events
 EventReader ResourceManager::EventsAfter(std::uint64_t sequence) {
   constexpr auto kLast = std::numeric_limits<std::uint64_t>::max();
   return {ledger_->events, sequence == kLast ? kLast : sequence + 1};
+}
+
+Result<void> ResourceManager::Flush() {
+  return ledger_->writer ? ledger_->writer->Flush() : Result<void>();
+}
+
+StoreStatus ResourceManager::store_status() const {
+  return ledger_->writer ? ledger_->writer->status() : StoreStatus();
 }
 
 }  // namespace mete

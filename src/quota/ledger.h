@@ -33,11 +33,13 @@
 #include "quota/event_log.h"
 #include "quota/hold_book.h"
 #include "quota/intent_queue.h"
+#include "quota/key_book.h"
 #include "quota/name_table.h"
 #include "quota/record.h"
 #include "quota/slab.h"
 #include "quota/terms.h"
 #include "quota/text_pool.h"
+#include "quota/writer.h"
 
 namespace mete {
 
@@ -54,8 +56,14 @@ Result<void> CheckLimits(const ResourceLimits& limits);
 
 std::string ToString(const Cause& cause);  // "tokens_per_hour of session s"
 
+// The account's own causes, from its lines and its operator, into its flags.
+void KeepCauseFlags(Record& account);
+
 // From the causes (Record::kThrottle, ..) before and after what the receipt is about.
 void SetState(Receipt& receipt, std::uint32_t before, std::uint32_t now);
+
+// Whether a step changes something; one that only looks may still end windows.
+enum class Access : std::uint8_t { kChange, kLook };
 
 class Ledger {
  public:
@@ -77,6 +85,7 @@ class Ledger {
     Record* const* end() const { return path.data() + size; }
 
     Record* root = nullptr;
+    RecordIndex root_index = kNoRecord;
     RecordIndex index = kNoRecord;  // of the leaf
     std::size_t size = 0;
     std::array<Record*, 3> path;
@@ -95,13 +104,27 @@ class Ledger {
   bool EnterAny(Step& step, RecordIndex index) const;  // whoever has it now
   Time Now();
   // Takes the time, and ends what ended by then on the path.
-  void Begin(Step& step);
+  void Begin(Step& step, Access access = Access::kChange);
   // Recomputes the edges of the path: what every step that changed something ends with.
   void Finish(Step& step);
   Error NotFound(Target target) const;
   const Terms& TermsOf(const Record& account) const { return terms[account.terms]; }
   template <class Function>
   void ForEachBelow(Record& account, Function&& function);  // agents and sessions
+  // With a store: before something is changed. An account of the step's tree, or all of its path.
+  void Note(const Step& step, RecordIndex index);
+  void NotePath(const Step& step) const;
+  // The same as Enter for what changes something: waits first, while memory is as far ahead of the
+  // disk as it may be.
+  template <class Reach>
+  bool EnterToChange(Step& step, Reach&& reach) const;
+  bool EnterToChange(Step& step, Target target) const;
+  // What a change ends with: leaves, and in kSync waits until it is on disk. In parts: the batch
+  // that has it, or 0 where nobody waits.
+  Result<void> Conclude(Step& step) const;
+  std::uint64_t BatchOf(const Step& step) const;
+  Result<void> Await(std::uint64_t batch) const;
+  Result<void> CheckStore() const;  // E2079: it cannot be written
   void Emit(Event event, const Step& step, const Record& target, const Record& account,
             const Line* line);
 
@@ -109,7 +132,7 @@ class Ledger {
 
   Result<std::uint16_t> InternTerms(const QuotaOptions& options);
   Result<void> Insert(Target target, const ResourceLimits& limits, const QuotaOptions& options,
-                      std::uint16_t terms_index, ResourceQuota& made);
+                      std::uint16_t terms_index, ResourceQuota& made, std::uint64_t& batch);
   Result<void> Remove(Step& step, Record& account, bool cascade);
   void Forget(Step& step, Record& account);
 
@@ -122,6 +145,11 @@ class Ledger {
   // Recording (report.cc)
 
   bool ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt) const;
+  // Everything that is not quiet. `reach` enters the account.
+  template <class Reach>
+  Result<Receipt> ReportWithCare(Step& step, const Amounts& amounts, const ReportOptions& options,
+                                 Reach&& reach);
+  Result<Receipt> ReportOnce(Step& step, const Amounts& amounts, const ReportOptions& options);
   Result<Receipt> Report(Step& step, const Amounts& amounts, Source source);
   // E2071: a sum on the path would pass 63 bits.
   Result<void> CheckRise(const Step& step, const Amounts& rise, std::int64_t admitted = 0) const;
@@ -133,7 +161,22 @@ class Ledger {
 
   // Reservations (holds.cc)
 
-  bool EnterHold(Step& step, HoldId id, std::optional<OpenHold>& hold);
+  bool EnterHold(Step& step, HoldId id, std::optional<OpenHold>& hold) const;
+  Result<HoldId> HoldOnce(Step& step, const Amounts& amounts, const ReserveOptions& options);
+  Result<HoldId> Hold(Step& step, const Amounts& amounts, const ReserveOptions& options);
+  Result<Settlement> Settle(Step& step, HoldId id, const OpenHold& hold, const Amounts& actual);
+  void Release(Step& step, HoldId id, const OpenHold& hold);
+  Settlement AnswerOf(Step& step, const SettledHold& hold);
+  void NoteHold(const Step& step, HoldId id);
+
+  // Idempotency keys (report.cc)
+
+  // E2071: used before for something else.
+  static constexpr std::uint64_t kReportContent = 1, kHoldContent = 2;
+  Result<std::optional<KeyBook::Entry>> FindKey(const Step& step, std::string_view key,
+                                                std::uint64_t content);
+  void KeepKey(const Step& step, std::string_view key, KeyBook::Entry entry);
+  void NoteKey(const Step& step, RecordIndex account, std::string key);
   Result<void> CheckRoom(const Step& step, const Amounts& amounts) const;
   std::optional<Error> RefusalOf(const Step& step, Record& account, const Line& line,
                                  std::int64_t asked) const;
@@ -189,10 +232,17 @@ class Ledger {
   TextPool texts;
   TermsPool terms;
 
+  // With a store: memory may be so far ahead of the disk that whoever changes something has to
+  // look, from this time of the coarse clock on (Unwritten::SetAhead); and the flag of records
+  // that are noted. Without: never, and none.
+  std::atomic<std::int64_t> look_at_disk{std::numeric_limits<std::int64_t>::max()};
+  std::uint32_t noted_flag = 0;
+
   std::shared_ptr<EventLog> events;
   Deadlines deadlines;
   IntentQueue intents;
   HoldBook holds;
+  KeyBook keys;
   std::atomic<std::int64_t> latest{0};  // the time of a step is never before an earlier one's
   std::atomic<std::int64_t> next_usage_report;
 
@@ -200,6 +250,8 @@ class Ledger {
   std::thread thread;
   std::atomic<bool> stopping{false};
   std::atomic<bool> news{false};  // events or intents since the thread last woke somebody
+
+  std::unique_ptr<Writer> writer;  // with a store
 };
 
 // The tree may change between reading where its lock is and having it.
@@ -220,6 +272,7 @@ inline void Ledger::SetPath(Step& step, RecordIndex index) const {
   do {
     Record& account = records[index];
     step.path[step.size++] = &account;
+    step.root_index = index;
     index = account.parent;
   } while (index != kNoRecord);
 }
@@ -261,6 +314,16 @@ inline bool Ledger::Enter(Step& step, const QuotaHandle& handle) const {
   }
   SetPath(step, handle.index_);
   return true;
+}
+
+template <class Reach>
+bool Ledger::EnterToChange(Step& step, Reach&& reach) const {
+  while (reach()) {
+    if (writer == nullptr || !writer->MustWait()) return true;
+    step.Leave();
+    writer->AwaitRoom();
+  }
+  return false;
 }
 
 template <class Function>

@@ -32,6 +32,11 @@ void StartDay(Record& account, Time start) {
   if (Extra* const extra = account.extra.get()) extra->cost_base = extra->cost;
 }
 
+bool HaveSameState(const Line& a, const Line& b) {
+  return a.armed == b.armed && a.warned == b.warned && a.acted == b.acted && a.lifted == b.lifted &&
+         a.is_cause == b.is_cause;
+}
+
 void ForgetPolicy(Line& line) { line.warned = line.acted = line.lifted = false; }
 
 // Every edge that lies above what is used can be crossed again.
@@ -103,7 +108,9 @@ void Ledger::EndWindows(Step& step, Record& account) {
   if (Rare* const rare = RateIn(account)) {
     rare->rate_used = rare->rate->Used(step.now);
     Line* line = FindLine(account, LimitKind::kRequestsPerMinute);
+    const Line before = *line;
     Look(step, account, *line, false, Duration(0));
+    if (!HaveSameState(before, *line)) Note(step, IndexIn(step, account));
   }
   if (step.now < account.look_at) return;
   Window main(account.main_start, TermsOf(account).window);
@@ -111,6 +118,7 @@ void Ledger::EndWindows(Step& step, Record& account) {
   const std::int64_t mains = main.Advance(step.now);
   const std::int64_t days = day.Advance(step.now);
   if (mains == 0 && days == 0) return;
+  Note(step, IndexIn(step, account));
 
   std::array<std::int64_t, kLimitKindCount> ended{};
   for (const LimitInfo& info : AllLimits()) {
@@ -137,24 +145,31 @@ Result<ResourceQuota> ResourceManager::UpdateQuota(Target target, const Resource
     return Fail(ErrorCode::kUpdateFailed, why.ToString());
   };
   if (auto good = CheckLimits(limits); !good) return failed(good.error());
+  if (auto good = ledger_->CheckStore(); !good) return std::unexpected(good.error());
   Ledger::Step step;
-  if (!ledger_->Enter(step, target)) return failed(ledger_->NotFound(target));
+  if (!ledger_->EnterToChange(step, target)) return failed(ledger_->NotFound(target));
   ledger_->Begin(step);
+  step.leaf().flags |= ledger_->noted_flag == 0 ? 0u : Record::kUnwrittenQuota;
   for (const LimitInfo& info : AllLimits()) {
     if (!limits[info.kind]) continue;
     ledger_->SetLimit(step, step.leaf(), info.kind, *limits[info.kind]);
   }
   ledger_->Finish(step);
-  return ledger_->QuotaOf(step, step.leaf());
+  ResourceQuota quota = ledger_->QuotaOf(step, step.leaf());
+  if (auto done = ledger_->Conclude(step); !done) return std::unexpected(done.error());
+  return quota;
 }
 
 Result<ResourceQuota> ResourceManager::ResetQuota(Target target) {
+  if (auto good = ledger_->CheckStore(); !good) return std::unexpected(good.error());
   Ledger::Step step;
-  if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
+  if (!ledger_->EnterToChange(step, target)) return std::unexpected(ledger_->NotFound(target));
   ledger_->Begin(step);
   ledger_->Reset(step, step.leaf());
   ledger_->Finish(step);
-  return ledger_->QuotaOf(step, step.leaf());
+  ResourceQuota quota = ledger_->QuotaOf(step, step.leaf());
+  if (auto done = ledger_->Conclude(step); !done) return std::unexpected(done.error());
+  return quota;
 }
 
 }  // namespace mete

@@ -55,6 +55,16 @@ class RateLimit {
   // Requests in the bucket, parts counted as whole: above the limit exactly when the content is.
   std::int64_t Used(Time now);
 
+  // All that it is but for its limit, to be kept and put back.
+  struct Content {
+    __extension__ unsigned __int128 added = 0, gone = 0;
+    Time drained_at{};
+  };
+  Content content_at_rest() const { return {added_, gone_, drained_at_}; }
+  void Restore(const Content& content) {
+    added_ = content.added, gone_ = content.gone, drained_at_ = content.drained_at;
+  }
+
   // How long until the content is at most `level` by draining alone: zero if it is; kNever at a
   // limit of 0.
   Duration TimeUntil(std::int64_t level, Time now);

@@ -66,7 +66,7 @@ ResourceQuota Ledger::QuotaOf(const Step& step, Record& account) const {
 Result<ResourceQuota> ResourceManager::GetQuota(Target target) {
   Ledger::Step step;
   if (!ledger_->Enter(step, target)) return std::unexpected(ledger_->NotFound(target));
-  ledger_->Begin(step);
+  ledger_->Begin(step, Access::kLook);
   ledger_->Finish(step);
   return ledger_->QuotaOf(step, step.leaf());
 }
@@ -84,7 +84,7 @@ std::vector<ResourceQuota> ResourceManager::ListQuotas(std::optional<QuotaScope>
     Ledger::Step step;
     if (!ledger_->EnterAny(step, index)) continue;
     if (scope && ScopeOf(step.leaf()) != *scope) continue;
-    ledger_->Begin(step);
+    ledger_->Begin(step, Access::kLook);
     ledger_->Finish(step);
     quotas.push_back(ledger_->QuotaOf(step, step.leaf()));
   }

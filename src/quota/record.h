@@ -159,6 +159,9 @@ struct alignas(64) Record {
     kInFlight = 1u << 17,      // was given out
     kDayIsTighter = 1u << 18,  // `ceiling` of the tokens is that of tokens_per_day
     kRestarted = 1u << 19,     // since the intent in flight was given out
+    // With a store, see unwritten.h.
+    kUnwritten = 1u << 20,       // something of it is not on disk yet
+    kUnwrittenQuota = 1u << 21,  // so is what it was asked for
   };
 
   // Read and written by every report.

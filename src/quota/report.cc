@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/quote.h"
 #include "quota/ledger.h"
 
 namespace mete {
@@ -68,7 +69,7 @@ bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt)
   if (amounts.Has(Resource::kMemory)) rise[kMemoryCounter] = memory - leaf.total[kMemoryCounter];
 
   step.now = clock.Coarse();
-  bool quiet = true;
+  bool quiet = step.now.time_since_epoch().count() < look_at_disk.load(std::memory_order_relaxed);
   for (const Record* at : step) {
     quiet &= step.now < at->look_at;
     for (std::size_t c = 0; c < kCounterCount; ++c) {
@@ -85,7 +86,7 @@ bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt)
   std::array<std::int64_t, kCounterCount> least;
   least.fill(kUnlimited);
   std::array<const Record*, kCounterCount> tightest{};
-  std::uint32_t causes = 0;
+  std::uint32_t causes = 0, noted = noted_flag;
   const bool is_nothing = (rise[kCpuCounter] | rise[kMemoryCounter] | rise[kTokenCounter]) == 0;
   const std::uint32_t changed = is_nothing ? 0u : Record::kChanged;
   for (Record* at : step) {
@@ -98,8 +99,10 @@ bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt)
     }
     at->peak = std::max(at->peak, at->total[kMemoryCounter]);
     causes |= at->flags;
+    noted &= at->flags;
     at->flags |= changed;
   }
+  if (noted != noted_flag && !is_nothing) NotePath(step);
   const std::array<std::int64_t, kCounterCount> base = {leaf.cpu_base, 0, leaf.tokens_base};
   for (std::size_t c = 0; c < kCounterCount; ++c) {
     const std::size_t i = IndexOf(kResourceOf[c]);
@@ -215,15 +218,83 @@ void Ledger::FillFigures(const Step& step, Receipt& receipt) const {
   for (std::int64_t& left : receipt.remaining) left = std::max<std::int64_t>(left, 0);
 }
 
+// Under the key of an earlier report it counts nothing, and answers what is so now.
+Result<Receipt> Ledger::ReportOnce(Step& step, const Amounts& amounts,
+                                   const ReportOptions& options) {
+  if (options.key.empty()) return Report(step, amounts, options.source);
+  if (auto good = CheckSigns(amounts); !good) return std::unexpected(good.error());
+  const auto source = static_cast<std::uint64_t>(options.source);
+  const Result<std::optional<KeyBook::Entry>> seen =
+      FindKey(step, options.key, ContentOf(kReportContent, amounts, source));
+  if (!seen) return std::unexpected(seen.error());
+  if (!*seen) {
+    Result<Receipt> receipt = Report(step, amounts, options.source);
+    if (receipt) {
+      KeepKey(step, options.key, {.content = ContentOf(kReportContent, amounts, source)});
+    }
+    return receipt;
+  }
+  Begin(step, Access::kLook);
+  Finish(step);
+  Receipt receipt;
+  receipt.replayed = true;
+  if (options.source == Source::kReported) {
+    receipt.measured = amounts.named() & MeasuredOf(step.leaf());
+  }
+  receipt.recorded = amounts.named() - receipt.measured;
+  FillFigures(step, receipt);
+  SetState(receipt, HeldBack(step.leaf()), HeldBack(step.leaf()));
+  return receipt;
+}
+
+Result<std::optional<KeyBook::Entry>> Ledger::FindKey(const Step& step, std::string_view key,
+                                                      std::uint64_t content) {
+  if (auto good = KeyBook::Check(key); !good) return std::unexpected(good.error());
+  const std::optional<KeyBook::Entry> seen = keys.Find(step.index, key, Now());
+  if (!seen || seen->content == content) return seen;
+  return Fail(ErrorCode::kInvalidArgument,
+              "key: used before with another content; allowed: a new key, given " + Quoted(key));
+}
+
+void Ledger::KeepKey(const Step& step, std::string_view key, KeyBook::Entry entry) {
+  entry.time = step.now;
+  keys.Remember(step.index, key, entry);
+  NoteKey(step, step.index, std::string(key));
+}
+
+void Ledger::NoteKey(const Step& step, RecordIndex account, std::string key) {
+  if (writer)
+    writer->unwritten().ChangesOf(step.root_index).keys.emplace_back(account, std::move(key));
+}
+
+// With a store it may have to wait for that: before it records, so that memory does not run ahead
+// of the disk, or until it is on disk. Nobody else waits meanwhile.
+template <class Reach>
+Result<Receipt> Ledger::ReportWithCare(Step& step, const Amounts& amounts,
+                                       const ReportOptions& options, Reach&& reach) {
+  if (step.root != nullptr && writer && writer->MustWait()) {
+    step.Leave();
+    if (!EnterToChange(step, reach)) {
+      return Fail(ErrorCode::kNotFound, "quota: was removed meanwhile");
+    }
+  }
+  Result<Receipt> receipt = ReportOnce(step, amounts, options);
+  if (writer == nullptr || !receipt) return receipt;
+  if (auto done = Conclude(step); !done) return std::unexpected(done.error());
+  receipt->durable = writer->IsAvailable();
+  return receipt;
+}
+
 Result<Receipt> ResourceManager::ReportUsage(Target target, const Amounts& amounts, Source source) {
   Ledger::Step step;
   Result<Receipt> receipt;
-  if (!ledger_->Enter(step, target)) [[unlikely]] {
+  const auto reach = [&] { return ledger_->Enter(step, target); };
+  if (!reach()) [[unlikely]] {
     receipt = std::unexpected(ledger_->NotFound(target));
     return receipt;
   }
   if (!ledger_->ReportQuietly(step, amounts, *receipt)) [[unlikely]] {
-    receipt = ledger_->Report(step, amounts, source);
+    receipt = ledger_->ReportWithCare(step, amounts, {.source = source}, reach);
   }
   return receipt;
 }
@@ -236,14 +307,23 @@ Result<Receipt> ResourceManager::ReportUsage(QuotaHandle handle, const Amounts& 
     receipt = Fail(ErrorCode::kNotFound, "handle: of no quota");
     return receipt;
   }
-  if (!ledger_->Enter(step, handle)) [[unlikely]] {
+  const auto reach = [&] { return ledger_->Enter(step, handle); };
+  if (!reach()) [[unlikely]] {
     receipt = Fail(ErrorCode::kNotFound, "handle: its quota was removed");
     return receipt;
   }
   if (!ledger_->ReportQuietly(step, amounts, *receipt)) [[unlikely]] {
-    receipt = ledger_->Report(step, amounts, source);
+    receipt = ledger_->ReportWithCare(step, amounts, {.source = source}, reach);
   }
   return receipt;
+}
+
+Result<Receipt> ResourceManager::ReportUsage(Target target, const Amounts& amounts,
+                                             const ReportOptions& options) {
+  Ledger::Step step;
+  const auto reach = [&] { return ledger_->Enter(step, target); };
+  if (!reach()) return std::unexpected(ledger_->NotFound(target));
+  return ledger_->ReportWithCare(step, amounts, options, reach);
 }
 
 double Receipt::load(Resource resource) const noexcept {
