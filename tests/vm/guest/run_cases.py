@@ -4,21 +4,46 @@
 """
 
 import importlib.util
+import os
 import pathlib
+import signal
 import sys
 import time
 import traceback
 import unittest
 
 
+CASE_SECONDS = 100
+
+
+class Hung(Exception):
+    """A case that takes this long is not slow."""
+
+
+def hung(number, frame):
+    for entry in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
+        try:
+            folder = pathlib.Path("/proc", entry)
+            words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if words:
+                state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                print(entry, state, (folder / "wchan").read_text(), words[:120],
+                      (folder / "cgroup").read_text().strip().splitlines()[-1])
+        except OSError:
+            pass  # it ended meanwhile
+    raise Hung(f"not over after {CASE_SECONDS} s")
+
+
 class Lines(unittest.TestResult):
     def startTest(self, test):
         super().startTest(test)
+        signal.alarm(CASE_SECONDS)
         self.started, self.became = time.monotonic(), "      OK"
         print(f"[ RUN      ] {name_of(test)}", flush=True)
 
     def stopTest(self, test):
         super().stopTest(test)
+        signal.alarm(0)
         print(f"[ {self.became} ] {name_of(test)} "
               f"({(time.monotonic() - self.started) * 1000:.0f} ms)", flush=True)
 
@@ -59,6 +84,7 @@ def main():
     load = unittest.defaultTestLoader
     suite = load.loadTestsFromNames(sys.argv[2:], module) if sys.argv[2:] else \
         load.loadTestsFromModule(module)
+    signal.signal(signal.SIGALRM, hung)
     result = Lines()
     suite.run(result)
     sys.exit(0 if result.wasSuccessful() else 1)
