@@ -8,6 +8,7 @@ using namespace mete::cli;
 constexpr const Command* kCommands[] = {
     // A program on a budget; from inside, what it used.
     &kRunCommand,
+    &kAttachCommand,
     &kReportCommand,
     // From outside: limits and usage, and an operator who acts.
     &kQuotaCreateCommand,

@@ -87,7 +87,7 @@ TEST(Agent, SuspendedTooLongIsTerminated) {
   agent.Advance(Duration(1));
   EXPECT_EQ(agent->ended().value().kind, EndCause::kMaxSuspend);
   EXPECT_EQ(agent->state(), State::kTerminating);
-  EXPECT_EQ(agent.NewCalls(), (Calls{"Freeze", "Signal", "Thaw"}));
+  EXPECT_EQ(agent.NewCalls(), (Calls{"Freeze", "SetCpuRate", "Signal", "Thaw"}));
   // What does not end within the grace is killed.
   EXPECT_EQ(agent->NextDeadline(), agent.clock.Now() + seconds(5));
   agent.Advance(seconds(5));

@@ -60,6 +60,7 @@ Outcome OutcomeOf(const std::optional<EndCause>& ended, const std::optional<Lead
   }
   if (ended) return OutcomeOfEnd(*ended, config);
   if (!leader) return {"lost", 125, std::nullopt, "the end of the program was not seen"};
+  if (!leader->known) return {"unknown", 0, std::nullopt, "ended; its exit status is not known"};
   if (leader->signaled) {
     return {"signal", kSignalBase + leader->number, std::nullopt,
             "killed by " + SignalName(leader->number)};

@@ -16,13 +16,14 @@ namespace mete::agent {
 // How the main process ended.
 struct LeaderEnd {
   bool signaled = false;
-  int number = 0;  // exit status, or signal
+  int number = 0;     // exit status, or signal
+  bool known = true;  // false: the kernel does not tell how one ended that is no child
 };
 
 // Why the run ended, and the exit status of `mete run` for it.
 struct Outcome {
   std::string_view reason;  // "exited", "signal", "not_started", "limit", "max_suspend",
-                            // "operator", "escape", "interrupted"
+                            // "operator", "escape", "interrupted", "unknown"
   int status = 0;
   std::optional<LimitKind> limit;
   std::string text;  // one line

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,11 +15,14 @@
 
 #include "agent/agent_group.h"
 #include "agent/api.h"
+#include "agent/attach.h"
 #include "agent/console.h"
+#include "agent/escape.h"
 #include "agent/guardian.h"
 #include "agent/holds.h"
 #include "agent/kernel_limits.h"
 #include "agent/loop.h"
+#include "agent/process.h"
 #include "agent/recorded_group.h"
 #include "agent/runtime_dir.h"
 #include "agent/socket_server.h"
@@ -29,6 +33,15 @@ namespace {
 
 // The operator's socket serves people and scripts.
 constexpr std::size_t kOperatorConnections = 32;
+
+// How long the exit status of a program that is not a child may take to be known: its parent has to
+// wait for it first.
+constexpr Duration kStatusWait = std::chrono::milliseconds(500);
+constexpr Duration kStatusPause = std::chrono::milliseconds(10);
+
+// Processes that waited for memory this long get their agent a line.
+constexpr Duration kStall = std::chrono::milliseconds(100);
+constexpr Duration kStallWindow = std::chrono::seconds(1);
 
 struct SignalMasks {
   sigset_t program;  // as the caller had it
@@ -61,8 +74,14 @@ struct Paths {
   std::string control_socket;
 };
 
-Result<Paths> MakePaths(const std::string& dir, const std::string& id) {
+// Another user cannot come through the caller's folder, so that its socket is in one of its own.
+Result<Paths> MakePaths(const std::string& dir, const std::string& id, bool another_user) {
   Paths paths{AgentSocketPath(dir, id), ControlSocketPath(dir, id)};
+  if (another_user) {
+    Result<std::string> open_to_all = MakeSharedDir();
+    if (!open_to_all) return std::unexpected(open_to_all.error());
+    paths.agent_socket = AgentSocketPath(*open_to_all, id);
+  }
   // sun_path of unix(7) holds 108 bytes with the NUL.
   constexpr std::size_t kLongestPath = 107;
   const std::size_t longest = std::max(paths.agent_socket.size(), paths.control_socket.size());
@@ -96,15 +115,23 @@ class Runner {
         console_(STDERR_FILENO, quiet) {}
 
   // Until the main process has ended. The agent may be running when this fails.
-  Result<void> Run(const Paths& paths, const SignalMasks& masks, const std::vector<char*>& argv);
+  Result<void> Run(const Paths& paths, const SignalMasks& masks, const RunConfig& config);
+
+  // Before the final kill: nothing of the agent is outside its group.
+  void CollectAll();
 
   const std::optional<LeaderEnd>& leader_end() const { return leader_end_; }
   int exec_errno() const { return exec_errno_; }
   void PrintNotices();
 
  private:
-  Result<void> Listen(const Paths& paths);
-  Result<void> Start(const Paths& paths, const SignalMasks& masks, const std::vector<char*>& argv);
+  Result<void> Listen(const Paths& paths, std::optional<uid_t> user);
+  Result<void> Start(const Paths& paths, const SignalMasks& masks, const RunConfig& config);
+  Result<void> StartProgram(const Paths& paths, const SignalMasks& masks, const RunConfig& config);
+  Result<void> Attach(pid_t pid);
+  void WatchPressure();
+  void AskForStatus();
+  void SignalLeader(int number);
   void OnSignal(const signalfd_siginfo& info);
   void Interrupt(int number, bool from_terminal);
   void StopWithTerminal();
@@ -123,16 +150,20 @@ class Runner {
   std::unique_ptr<SocketServer> agent_server_, operator_server_;
 
   pid_t leader_ = -1;
+  UniqueFd attached_;  // the leader, where it is not a child
+  std::optional<Time> attached_ended_at_;
   std::optional<LeaderEnd> leader_end_;
+  std::optional<EscapeWatch> escapes_;  // none where nobody can leave
+  std::optional<PressureWatch> pressure_;
   int exec_errno_ = 0;
   int interrupts_ = 0;
   Time drawn_at_;
   std::int64_t drawn_cpu_ns_ = 0;
 };
 
-Result<void> Runner::Listen(const Paths& paths) {
+Result<void> Runner::Listen(const Paths& paths, std::optional<uid_t> user) {
   auto for_agent = SocketServer::Listen(
-      *loop_, agent_.clock(), {.path = paths.agent_socket},
+      *loop_, agent_.clock(), {.path = paths.agent_socket, .owner = user},
       [this](const auto& request, const Peer& peer) { return api_.AnswerAgent(request, peer); });
   if (!for_agent) return std::unexpected(for_agent.error());
   agent_server_ = *std::move(for_agent);
@@ -145,9 +176,10 @@ Result<void> Runner::Listen(const Paths& paths) {
   return {};
 }
 
-Result<void> Runner::Start(const Paths& paths, const SignalMasks& masks,
-                           const std::vector<char*>& argv) {
-  if (Result<void> listening = Listen(paths); !listening) return listening;
+Result<void> Runner::Start(const Paths& paths, const SignalMasks& masks, const RunConfig& config) {
+  const std::optional<Identity>& identity = config.identity;
+  Result<void> listening = Listen(paths, identity ? std::optional(identity->uid) : std::nullopt);
+  if (!listening) return listening;
   Result<void> added =
       loop_->AddSignals(masks.watched, [this](const auto& info) { OnSignal(info); });
   if (!added) return added;
@@ -158,33 +190,107 @@ Result<void> Runner::Start(const Paths& paths, const SignalMasks& masks,
     added = loop_->Add(news, EPOLLIN, [this](std::uint32_t) { agent_.account().Advance(); });
     if (!added) return added;
   }
+  WatchPressure();
+  return config.attach ? Attach(*config.attach) : StartProgram(paths, masks, config);
+}
+
+Result<void> Runner::StartProgram(const Paths& paths, const SignalMasks& masks,
+                                  const RunConfig& config) {
   // Orphans of the agent come to this process when their parents end, and are reaped here: whoever
   // is process 1 may not do it, and dead ones count against the limit of processes.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  Result<Spawned> spawned = Spawn(
-      agent_.group(),
-      {argv, {"METE_SOCKET=" + paths.agent_socket, "METE_AGENT=" + agent_.id()}, masks.program});
+  SpawnRequest request{config.argv,
+                       {"METE_SOCKET=" + paths.agent_socket, "METE_AGENT=" + agent_.id()},
+                       masks.program};
+  if (config.identity) request.identity = &*config.identity;
+  request.before_start = [this](pid_t pid) -> Result<void> {
+    recorded_.SetLeader(pid);
+    return {};
+  };
+  Result<Spawned> spawned = Spawn(agent_.group(), request);
   if (!spawned) return std::unexpected(spawned.error());
   exec_errno_ = spawned->exec_errno;
   if (exec_errno_ != 0) return {};
   leader_ = spawned->pid;
-  recorded_.SetLeader(leader_);
   api_.SetLeader(leader_);
+  const bool can_leave = !config.identity || config.identity->uid == geteuid();
+  if (can_leave) escapes_.emplace(agent_, getpid(), guardian_.pid());
   return {};
 }
 
-Result<void> Runner::Run(const Paths& paths, const SignalMasks& masks,
-                         const std::vector<char*>& argv) {
-  if (Result<void> started = Start(paths, masks, argv); !started) return started;
+Result<void> Runner::Attach(pid_t pid) {
+  const ProcessId process = IdentifyProcess(pid);
+  attached_ = OpenProcess(process);
+  if (!attached_) return Fail(ErrorCode::kNotFound, fmt::format("no such process: {}", pid));
+  Result<std::size_t> adopted = AdoptTree(agent_.group(), pid);
+  if (!adopted) return std::unexpected(adopted.error());
+  leader_ = pid;
+  recorded_.SetLeader(leader_);
+  api_.SetLeader(leader_);
+  escapes_.emplace(agent_, pid, 0);
+  return loop_->Add(attached_.get(), EPOLLIN, [this](std::uint32_t) {
+    // Readable from now on for good.
+    loop_->Remove(attached_.get());
+    attached_ended_at_ = agent_.clock().Now();
+  });
+}
+
+// What cannot be watched is told by `mete doctor`.
+void Runner::WatchPressure() {
+  const std::optional<Limit>& limit = agent_.config().limits[LimitKind::kMemory];
+  if (!limit || limit->amount == kUnlimited) return;
+  Result<PressureWatch> watch =
+      agent_.group().WatchPressure(Pressure::kMemorySome, kStall, kStallWindow);
+  if (!watch) return;
+  pressure_ = *std::move(watch);
+  [[maybe_unused]] Result<void> added =
+      loop_->Add(pressure_->fd.get(), EPOLLIN | EPOLLPRI, [this](std::uint32_t events) {
+        char byte;
+        [[maybe_unused]] ssize_t got = read(pressure_->fd.get(), &byte, 1);
+        if ((events & EPOLLERR) != 0) {
+          loop_->Remove(pressure_->fd.get());  // the group is gone
+        } else {
+          agent_.NotePressure(Pressure::kMemorySome, *pressure_);
+        }
+      });
+}
+
+void Runner::AskForStatus() {
+  if (!attached_ended_at_ || leader_end_) return;
+  if (const std::optional<int> status = WaitStatusOf(attached_)) {
+    leader_end_ = WIFSIGNALED(*status) ? LeaderEnd{true, WTERMSIG(*status)}
+                                       : LeaderEnd{false, WEXITSTATUS(*status)};
+  } else if (agent_.clock().Now() - *attached_ended_at_ >= kStatusWait) {
+    leader_end_ = LeaderEnd{.known = false};
+  }
+}
+
+void Runner::SignalLeader(int number) {
+  if (leader_ <= 0 || leader_end_) return;
+  if (attached_) {
+    syscall(SYS_pidfd_send_signal, attached_.get(), number, nullptr, 0);
+  } else {
+    kill(leader_, number);  // not reaped yet, so the number is still its own
+  }
+}
+
+void Runner::CollectAll() {
+  if (escapes_) escapes_->Collect();
+}
+
+Result<void> Runner::Run(const Paths& paths, const SignalMasks& masks, const RunConfig& config) {
+  if (Result<void> started = Start(paths, masks, config); !started) return started;
   drawn_at_ = agent_.started();
   while (leader_ > 0 && !leader_end_) {
     agent_.Reconcile();
     Record();
+    if (escapes_) escapes_->Tend();
     agent_server_->Tend();
     operator_server_->Tend();
     PrintNotices();
     Redraw();
     if (Result<void> round = loop_->RunOnce(NextDeadline()); !round) return round;
+    AskForStatus();
   }
   console_.Clear();
   return {};
@@ -192,7 +298,10 @@ Result<void> Runner::Run(const Paths& paths, const SignalMasks& masks,
 
 std::optional<Time> Runner::NextDeadline() const {
   std::optional<Time> next = agent_.NextDeadline();
-  for (std::optional<Time> at : {agent_server_->NextDeadline(), operator_server_->NextDeadline()}) {
+  for (std::optional<Time> at :
+       {agent_server_->NextDeadline(), operator_server_->NextDeadline(),
+        escapes_ ? escapes_->NextDeadline() : std::nullopt,
+        attached_ended_at_ ? std::optional(agent_.clock().Now() + kStatusPause) : std::nullopt}) {
     if (at && (!next || *at < *next)) next = at;
   }
   if (console_.live()) {
@@ -236,10 +345,7 @@ void Runner::OnSignal(const signalfd_siginfo& info) {
     case SIGTTIN:
     case SIGTTOU: return StopWithTerminal();
     case SIGUSR1:
-    case SIGUSR2:
-      // Not reaped yet, so the number is still its own.
-      if (leader_ > 0 && !leader_end_) kill(leader_, number);
-      return;
+    case SIGUSR2: return SignalLeader(number);
     default: return Interrupt(number, info.ssi_code == SI_KERNEL);
   }
 }
@@ -252,9 +358,10 @@ void Runner::Interrupt(int number, bool from_terminal) {
     agent_.Kill();
   } else if (interrupts_ > 1 || agent_.state() == State::kSuspended) {
     agent_.End({EndCause::kSignal, std::nullopt, number});
-  } else if (!from_terminal && leader_ > 0 && !leader_end_) {
-    // The terminal sends to the whole job, of which the program is a part: it has it already.
-    kill(leader_, number);
+  } else if (!from_terminal || attached_) {
+    // The terminal sends to the whole job, of which a program that was started here is a part: it
+    // has it already.
+    SignalLeader(number);
   }
 }
 
@@ -323,6 +430,12 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   };
   if (Result<void> good = check_limits(); !good) return std::unexpected(good.error());
 
+  if (config.attach) {
+    const Result<ProcessId> attachable = CheckAttachable(host, *config.attach);
+    if (!attachable) return std::unexpected(attachable.error());
+  }
+  const std::vector<std::string> command =
+      config.attach ? CommandOf(*config.attach) : WordsOf(config.argv);
   Result<std::string> dir = MakeRuntimeDir();
   if (!dir) return std::unexpected(dir.error());
   const SignalMasks masks = TakeSignals();
@@ -343,7 +456,7 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
     [[maybe_unused]] Result<void> removed = (*group)->Remove();
     return std::unexpected(error);
   };
-  Result<Paths> paths = MakePaths(*dir, config.agent.id);
+  Result<Paths> paths = MakePaths(*dir, config.agent.id, config.identity.has_value());
   if (!paths) return undo(paths.error());
   guardian->Remember(paths->agent_socket);
   guardian->Remember(paths->control_socket);
@@ -355,7 +468,8 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   recorded.DescribeBy([&agent](AgentRecord& record) { Describe(agent, &record); });
   std::optional<Runner> runner;
   runner.emplace(*std::move(loop), agent, recorded, *guardian, config.quiet);
-  const Result<void> ran = runner->Run(*paths, masks, config.argv);
+  const Result<void> ran = runner->Run(*paths, masks, config);
+  runner->CollectAll();
   const Result<void> finished = agent.Finish();
   runner->PrintNotices();
   const Outcome outcome =
@@ -367,7 +481,7 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   }
   guardian->Dismiss();
   if (!ran) return std::unexpected(ran.error());
-  return MakeReport(agent, capabilities, WordsOf(config.argv), outcome);
+  return MakeReport(agent, capabilities, command, outcome);
 }
 
 }  // namespace mete::agent

@@ -6,11 +6,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "agent/agent.h"
 #include "agent/host.h"
+#include "agent/identity.h"
 #include "agent/report.h"
 #include "mete/error.h"
 
@@ -21,13 +23,16 @@ struct RunConfig {
   // Opens a stored account in place of a new one in memory, and makes the agent's limits and
   // policies those of it. Called when the guardian is there, so it may start threads.
   std::function<Result<std::unique_ptr<Account>>(AgentConfig&)> open_account;
-  std::vector<char*> argv;   // ends with a nullptr
+  std::vector<char*> argv;                          // ends with a nullptr
+  std::optional<pid_t> attach = std::nullopt;       // in place of argv: a program that runs already
+  std::optional<Identity> identity = std::nullopt;  // as whom; unset: as the caller
   bool best_effort = false;  // run although the machine holds a limit badly or not at all
   bool quiet = false;
 };
 
-// Runs to the end. An error means that mete itself failed; whatever was started is ended.
-// E2078: called from inside an agent. REQUIRES: one thread, no children.
+// Runs to the end, of the program or of the one that it is attached to. An error means that mete
+// itself failed; whatever was started is ended. E2078: called from inside an agent. REQUIRES: one
+// thread, no children.
 Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config);
 
 // E2078 inside an agent: by its environment, or by the group that holds this process.

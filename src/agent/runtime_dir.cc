@@ -49,15 +49,27 @@ Result<void> CheckRuntimeDir(const std::string& dir) {
   return {};
 }
 
-Result<std::string> MakeRuntimeDir() {
-  std::string dir = RuntimeDir();
-  if (mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) {
+namespace {
+
+Result<std::string> MakeDir(std::string dir, mode_t mode) {
+  if (mkdir(dir.c_str(), 0700) != 0) {
+    if (errno != EEXIST) {
+      return Fail(ErrorCode::kSystem,
+                  "cannot make the folder for sockets: " + dir + ": " + std::strerror(errno));
+    }
+  } else if (chmod(dir.c_str(), mode) != 0) {  // whatever the umask is
     return Fail(ErrorCode::kSystem,
-                "cannot make the folder for sockets: " + dir + ": " + std::strerror(errno));
+                "cannot open the folder for sockets: " + dir + ": " + std::strerror(errno));
   }
   if (Result<void> own = CheckRuntimeDir(dir); !own) return std::unexpected(own.error());
   return dir;
 }
+
+}  // namespace
+
+Result<std::string> MakeRuntimeDir() { return MakeDir(RuntimeDir(), 0700); }
+
+Result<std::string> MakeSharedDir() { return MakeDir("/run/mete-agents", 0711); }
 
 std::string ControlSocketPath(std::string_view dir, std::string_view id) {
   return Join(dir, id, kControlSuffix);

@@ -22,6 +22,11 @@ Result<void> CheckRuntimeDir(const std::string& dir);
 // Makes the folder with mode 0700 where it is missing, and checks it. kSystem: it cannot.
 Result<std::string> MakeRuntimeDir();
 
+// Where the sockets of agents are that run as another user, who cannot come through the folder of
+// the caller: /run/mete-agents, root's, where anybody may open what he knows the name of. Only root
+// can start such an agent.
+Result<std::string> MakeSharedDir();
+
 std::string ControlSocketPath(std::string_view dir, std::string_view id);
 std::string AgentSocketPath(std::string_view dir, std::string_view id);
 

@@ -74,6 +74,11 @@ Result<void> SocketServer::Bind() {
   const auto* bound = reinterpret_cast<const sockaddr*>(&address);
   if (bind(listener.get(), bound, sizeof address) != 0) return SocketError("bind", path);
   listener_ = std::move(listener);
+  // Nobody else can have put another file there: the folder is the caller's.
+  const std::optional<uid_t> owner = options_.owner;
+  if (owner && lchown(path.c_str(), *owner, static_cast<gid_t>(-1)) != 0) {
+    return SocketError("chown", path);
+  }
   if (listen(listener_.get(), SOMAXCONN) != 0) return SocketError("listen", path);
   return {};
 }

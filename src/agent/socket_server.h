@@ -33,6 +33,7 @@ class SocketServer {
     std::string path = {};
     std::size_t most_connections = 256;
     Duration idle = std::chrono::seconds(30);
+    std::optional<uid_t> owner = std::nullopt;  // who may connect, in place of the caller
   };
   // Called for each complete request. The answer is sent, as far as the socket takes it, before the
   // loop goes on to anything else.

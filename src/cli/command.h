@@ -48,6 +48,7 @@ std::string HelpText(const Command& command);
 // run.cc
 int RunCommand(const Flags& flags);
 extern const Command kRunCommand;
+extern const Command kAttachCommand;
 // The others, one file each.
 extern const Command kReportCommand;
 extern const Command kQuotaCreateCommand;

@@ -56,6 +56,13 @@ Result<void> CheckTokenPolicy(const Flag&, std::string_view value) {
   return {};
 }
 
+Result<void> CheckUser(const Flag&, std::string_view value) {
+  if (Result<agent::Identity> identity = agent::FindIdentity(value); !identity) {
+    return std::unexpected(identity.error());
+  }
+  return {};
+}
+
 constexpr Flag kFlags[] = {
     {"cpu", "CORES", "CPU time per second, like 500m or 2; the kernel holds it", CheckKernelLimit},
     {"memory", "BYTES", "memory, like 256Mi or 2Gi; the kernel holds it", CheckKernelLimit},
@@ -79,8 +86,7 @@ constexpr Flag kFlags[] = {
      "what a memory breach does (default terminate)", CheckChoice},
     {"on-tokens", "ACTION[:MODE]",
      "what a token breach does: warn, throttle, suspend, terminate; MODE hard or soft_then_hard "
-     "(default "
-     "suspend:soft_then_hard)",
+     "(default suspend:soft_then_hard)",
      CheckTokenPolicy},
     {"max-suspend", "DURATION", "end the agent, with 124, when it was suspended that long",
      CheckDuration},
@@ -89,14 +95,22 @@ constexpr Flag kFlags[] = {
     {"json", "", "write the report as a JSON object"},
     {"report", "FILE", "write the report to this file instead of standard error"},
     {"quiet", "", "print only errors, and what --json or --report ask for"},
+    // The last one is of `run` alone: what runs already is somebody.
+    {"user", "NAME|UID[:GROUP]", "run the program as this user, without the caller's powers",
+     CheckUser},
 };
 
 Policy& PolicyOf(agent::AgentConfig& config, Resource resource) {
   return config.policies[static_cast<std::size_t>(resource)];
 }
 
+}  // namespace
+
+extern constinit const std::span<const Flag> kAttachFlags =
+    std::span(kFlags).first(std::size(kFlags) - 1);
+
 // The flags were checked when they were parsed.
-agent::RunConfig ConfigOf(const Flags& flags) {
+agent::RunConfig RunConfigOf(const Flags& flags) {
   agent::RunConfig run;
   agent::AgentConfig& config = run.agent;
   for (const Flag& flag : kFlags) {
@@ -120,11 +134,12 @@ agent::RunConfig ConfigOf(const Flags& flags) {
   if (auto span = flags.Get("max-suspend")) config.max_suspend = *ParseDuration(*span);
   if (auto span = flags.Get("grace")) config.grace = *ParseDuration(*span);
   config.cores = std::thread::hardware_concurrency();
-  run.argv = flags.OperandArgv();
   run.best_effort = flags.Has("best-effort");
   run.quiet = flags.Has("quiet");
   return run;
 }
+
+namespace {
 
 // What the account of the run is kept in, if it is not new and in memory.
 Result<std::optional<RunState>> StateOf(const Flags& flags) {
@@ -174,8 +189,7 @@ Result<void> WriteAll(int fd, std::string_view text) {
 
 }  // namespace
 
-int RunCommand(const Flags& flags) {
-  agent::RunConfig config = ConfigOf(flags);
+int RunAgent(const Flags& flags, agent::RunConfig config) {
   // Before the program runs: a report that has nowhere to go is found out in time.
   UniqueFd file;
   if (auto path = flags.Get("report")) {
@@ -204,6 +218,13 @@ int RunCommand(const Flags& flags) {
     return PrintError(written.error(), kExitRunFailed);
   }
   return report->outcome.status;
+}
+
+int RunCommand(const Flags& flags) {
+  agent::RunConfig config = RunConfigOf(flags);
+  config.argv = flags.OperandArgv();
+  if (auto user = flags.Get("user")) config.identity = *agent::FindIdentity(*user);
+  return RunAgent(flags, std::move(config));
 }
 
 extern constinit const Command kRunCommand = {

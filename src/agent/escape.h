@@ -1,0 +1,47 @@
+// Finds processes of an agent that are outside its group, and puts them back.
+//
+// Under another user nobody can leave; under the same one it takes one write. What an agent starts
+// are descendants of whoever runs it (orphans come back to it, as the subreaper), so that all of
+// them can be found, and each must be held by every limit of the group. Who asks a service of the
+// machine to start something is not found: that is the service's child.
+//
+// The first time what left is put back, and people are told: it may have been a program that
+// arranges its groups by itself. Who leaves again is ended.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "agent/agent.h"
+#include "mete/clock.h"
+
+namespace mete::agent {
+
+class EscapeWatch {
+ public:
+  static constexpr Duration kInterval = std::chrono::milliseconds(500);
+
+  // Watches the descendants of `root`, and not `except` and its own. `agent` outlives it.
+  EscapeWatch(Agent& agent, pid_t root, pid_t except);
+
+  // When due: looks, unless no process of the agent ran since the last look, and acts.
+  void Tend();
+  std::optional<Time> NextDeadline() const;
+
+  // Before the end: puts everything back that the kill must reach.
+  void Collect();
+
+ private:
+  std::size_t PutBack();
+
+  Agent& agent_;
+  const pid_t root_, except_;
+  Time next_;
+  std::int64_t cpu_ns_ = -1;
+  bool left_before_ = false;
+};
+
+}  // namespace mete::agent
