@@ -41,17 +41,21 @@ std::string_view NameOf(Grade grade) noexcept;  // "kernel"
 
 struct GradeInfo {
   Grade grade = Grade::kAbsent;
-  std::string how;  // "cpu.max", "memory.limit_in_bytes (v1)", or why it is absent
+  std::string how;             // "cpu.max", "memory.limit_in_bytes (v1)", or why it is absent
+  std::string overshoot = {};  // with kSampled: how far the limit may be passed, at worst
 };
 
 struct Capabilities {
-  std::string layout;                              // "v2", "hybrid", "none"
+  std::string layout;                              // "v2", "hybrid", "processes", "none"
   std::string root;                                // where groups are made
   GradeInfo cpu, memory, pids;                     // limits
   GradeInfo freeze, kill;                          // actions
   GradeInfo cpu_usage, memory_usage, memory_peak;  // readings
   GradeInfo labels;                                // kAbsent: SetLabel keeps nothing here
   GradeInfo pressure;                              // WatchPressure
+  // Found by Probe alone: starting a process in its group; limits of groups above mete's; agents of
+  // another user than mete's own.
+  GradeInfo clone, above, other_user;
   bool memory_slows = false;       // a group is slowed down at its memory line, not only told of it
   std::vector<std::string> notes;  // what an operator should know, one line each
 };
@@ -98,11 +102,12 @@ struct Sample {
 // What processes wait for: `some` of them, or all (`full`) at the same time.
 enum class Pressure : std::uint8_t { kCpuSome, kMemorySome, kMemoryFull };
 
-// A descriptor that polls readable or urgent (POLLIN | POLLPRI) at each event; read it once then,
-// without looking at what it gives. The kernel tells at most once in a window. Closing it ends the
-// watch. POLLERR: the group is gone.
+// A descriptor to be polled for `events` and nothing else: the kernel's is readable all the time.
+// Read it once after each event, without looking at what it gives. The kernel tells at most once in
+// a window. Closing it ends the watch. POLLERR: the group is gone.
 struct PressureWatch {
   UniqueFd fd;
+  short events = 0;        // POLLPRI, of poll(2) and epoll(7)
   Duration stall, window;  // as taken: see WatchPressure
 };
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -280,7 +281,7 @@ Result<agent::PressureWatch> FakeGroup::WatchPressure(agent::Pressure what, Dura
   if (!event || !mine) return Fail(ErrorCode::kSystem, "no event descriptor: " + ErrnoText(errno));
   std::lock_guard lock(host_.mutex_);
   state_->pressure.emplace_back(what, std::move(mine));
-  return agent::PressureWatch{std::move(event), stall, window};
+  return agent::PressureWatch{std::move(event), POLLIN, stall, window};
 }
 
 bool FakeGroup::Contains(pid_t pid) {
@@ -288,6 +289,8 @@ bool FakeGroup::Contains(pid_t pid) {
   return mark != 0 && std::ranges::any_of(host_.LeavesIn(state_),
                                           [mark](const auto& leaf) { return leaf->mark == mark; });
 }
+
+bool FakeGroup::Holds(pid_t pid) { return Contains(pid) || (kill(pid, 0) != 0 && errno == ESRCH); }
 
 Sample FakeGroup::MeasureLeaf(FakeState& leaf) {
   Sample sample;

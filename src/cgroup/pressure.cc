@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -72,7 +73,7 @@ Result<PressureWatch> OpenPressure(int unified, Pressure what, Duration stall, D
                                                 FileOf(what), ShareOf(what), Microseconds(stall),
                                                 Microseconds(window), ErrnoText(errno)));
   }
-  return PressureWatch{std::move(fd), stall, window};
+  return PressureWatch{std::move(fd), POLLPRI, stall, window};
 }
 
 agent::GradeInfo PressureGrade(int unified) {

@@ -48,8 +48,9 @@ inline std::string TestName(const std::string& what) {
 
 class TestGroup {
  public:
-  TestGroup(agent::Host& host, const std::string& what, const agent::KernelLimits& limits = {}) {
-    auto made = host.Create(TestName(what), limits);
+  TestGroup(agent::Host& host, const std::string& what, const agent::KernelLimits& limits = {})
+      : TestGroup(host.Create(TestName(what), limits)) {}
+  explicit TestGroup(Result<std::unique_ptr<agent::Group>> made) {
     EXPECT_TRUE(made.has_value()) << (made ? "" : made.error().ToString());
     if (made) group_ = std::move(*made);
   }
