@@ -243,8 +243,9 @@ void Runner::WatchPressure() {
       agent_.group().WatchPressure(Pressure::kMemorySome, kStall, kStallWindow);
   if (!watch) return;
   pressure_ = *std::move(watch);
+  const auto wanted = static_cast<std::uint32_t>(pressure_->events);
   [[maybe_unused]] Result<void> added =
-      loop_->Add(pressure_->fd.get(), EPOLLIN | EPOLLPRI, [this](std::uint32_t events) {
+      loop_->Add(pressure_->fd.get(), wanted, [this](std::uint32_t events) {
         char byte;
         [[maybe_unused]] ssize_t got = read(pressure_->fd.get(), &byte, 1);
         if ((events & EPOLLERR) != 0) {
@@ -411,6 +412,13 @@ Result<void> CheckGrades(const AgentConfig& config, const Capabilities& host) {
                             "--best-effort, given: {}",
                             info.name, NameOf(grade.grade), grade.how, limit->text));
   }
+  if (config.pids_asked &&
+      (host.pids.grade == Grade::kAbsent || host.pids.grade == Grade::kAdvisory)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("pids: this machine cannot hold it ({}: {}), allowed: without it, or "
+                            "--best-effort, given: {}",
+                            NameOf(host.pids.grade), host.pids.how, config.pids_max));
+  }
   return {};
 }
 
@@ -421,8 +429,11 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   const Capabilities capabilities = host.Look();
   config.agent.watch_memory = capabilities.memory_peak.grade == Grade::kSampled;
   config.agent.memory_slows = capabilities.memory_slows;
-  config.agent.controllers = {.cpu = capabilities.cpu.grade == Grade::kKernel,
-                              .memory = capabilities.memory.grade == Grade::kKernel};
+  // A rate of CPU is the host's to hold, also where it holds it by stopping and continuing; memory
+  // that the kernel does not hold is sampled here.
+  config.agent.controllers = {
+      .cpu = capabilities.cpu.grade == Grade::kKernel || capabilities.cpu.grade == Grade::kSampled,
+      .memory = capabilities.memory.grade == Grade::kKernel};
   const auto check_limits = [&]() -> Result<void> {
     if (Result<void> enough = CheckMinimums(config.agent.limits); !enough) return enough;
     Result<void> held = CheckGrades(config.agent, capabilities);
