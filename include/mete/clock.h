@@ -5,6 +5,7 @@
 // clock (CLOCK_BOOTTIME, clock_gettime(2)).
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -54,7 +55,7 @@ class SystemClock final : public Clock {
   static const SystemClock& Instance();
 };
 
-// A clock that moves only when told to; for tests and simulation. Not for concurrent Advance.
+// A clock that moves only when told to, by one thread; for tests and simulation.
 class VirtualClock final : public Clock {
  public:
   explicit VirtualClock(Time now = Time{}, WallTime wall = WallTime{}) : now_(now), wall_(wall) {}
@@ -62,17 +63,17 @@ class VirtualClock final : public Clock {
   WallTime WallNow() const override { return wall_; }
   std::string BootId() const override { return std::to_string(boot_); }
   bool IsWallSynchronised() const override { return is_synchronised_; }
-  void Advance(Duration by) { now_ += by, wall_ += by; }
-  void JumpWall(Duration by) { wall_ += by; }
+  void Advance(Duration by) { now_ = Now() + by, JumpWall(by); }
+  void JumpWall(Duration by) { wall_ = WallNow() + by; }
   void SetSynchronised(bool is_it) { is_synchronised_ = is_it; }
   // Off for so long; then the boot-time clock counts from zero again.
-  void Reboot(Duration off) { now_ = Time{}, wall_ += off, ++boot_; }
+  void Reboot(Duration off) { now_ = Time{}, JumpWall(off), ++boot_; }
 
  private:
-  Time now_;
-  WallTime wall_;
-  int boot_ = 1;
-  bool is_synchronised_ = true;
+  std::atomic<Time> now_;
+  std::atomic<WallTime> wall_;
+  std::atomic<int> boot_ = 1;
+  std::atomic<bool> is_synchronised_ = true;
 };
 
 }  // namespace mete

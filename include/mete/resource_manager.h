@@ -330,6 +330,7 @@ class ResourceManager {
   friend class Reservation;
   explicit ResourceManager(std::unique_ptr<Ledger> ledger) noexcept;
   void Detach(HoldId hold) noexcept;
+  void Drop(HoldId hold);
   void CarryOut(Enforcer& enforcer);
 
   std::unique_ptr<Ledger> ledger_;

@@ -25,9 +25,24 @@ void KeepOnce(std::vector<T>& values) {
   values.erase(std::unique(values.begin(), values.end()), values.end());
 }
 
+// Keeps the memory of what is large.
+void Clear(StoreBatch& batch) {
+  batch.removed.clear();
+  batch.quotas.clear();
+  batch.states.sizes.clear();
+  batch.states.bytes.clear();
+  batch.holds.clear();
+  batch.ended_holds.clear();
+  batch.keys.clear();
+  batch.ended_keys.clear();
+  batch.events.clear();
+}
+
 }  // namespace
 
-Unwritten::List Writer::Cut(StoreBatch& batch) {
+Unwritten::List Writer::Cut() {
+  StoreBatch& batch = batch_;
+  Clear(batch);
   const std::lock_guard lock(ledger_.accounts_mutex);
   // What is forgotten by now was noted before the list is taken; what is forgotten later may not
   // be in it.
@@ -52,7 +67,7 @@ Unwritten::List Writer::Cut(StoreBatch& batch) {
   batch.events.insert(batch.events.end(), list.events.begin(), list.events.end());
 
   for (const RecordIndex root : with_events) {
-    CutTree(root, batch);
+    CutTree(root);
     UnlockTree(root);
   }
   // The numbers of events rise from batch to batch. So a tree that raised its first one since then
@@ -64,7 +79,7 @@ Unwritten::List Writer::Cut(StoreBatch& batch) {
     if (unwritten_.HasEvents(root)) {
       unwritten_.PutOff(root, list);
     } else {
-      CutTree(root, batch);
+      CutTree(root);
     }
     UnlockTree(root);
   }
@@ -100,7 +115,7 @@ void Writer::UnlockTree(RecordIndex root) {
   if (record.root.load(std::memory_order_relaxed) == root) record.lock.unlock();
 }
 
-void Writer::CutTree(RecordIndex root, StoreBatch& batch) {
+void Writer::CutTree(RecordIndex root) {
   RecordIndex index = kNoRecord;
   const std::unique_ptr<Unwritten::Changes> changes = unwritten_.TakeTree(root, index);
   RecordIndex ahead = index;
@@ -113,10 +128,11 @@ void Writer::CutTree(RecordIndex root, StoreBatch& batch) {
       ledger_.Prefetch(ahead);
       ahead = unwritten_.NextOf(ahead);
     }
-    CutAccount(index, batch);
+    CutAccount(index);
     index = unwritten_.NextOf(index);
   }
   if (!changes) return;
+  StoreBatch& batch = batch_;
   KeepOnce(changes->holds);
   for (const HoldId id : changes->holds) {
     if (auto hold = ledger_.holds.StoredOf(id)) {
@@ -140,7 +156,8 @@ void Writer::CutTree(RecordIndex root, StoreBatch& batch) {
   std::move(changes->events.begin(), changes->events.end(), std::back_inserter(batch.events));
 }
 
-void Writer::CutAccount(RecordIndex index, StoreBatch& batch) {
+void Writer::CutAccount(RecordIndex index) {
+  StoreBatch& batch = batch_;
   Record& account = ledger_.records[index];
   const std::size_t before = batch.states.bytes.size();
   EncodeState(account, ledger_.holds, batch.states.bytes);
@@ -161,7 +178,8 @@ void Writer::CutAccount(RecordIndex index, StoreBatch& batch) {
 }
 
 // What was removed or has ended stays so; the rest goes with its tree again.
-void Writer::NoteAgain(StoreBatch batch) {
+void Writer::NoteAgain() {
+  StoreBatch& batch = batch_;
   {
     const std::lock_guard lock(ledger_.accounts_mutex);
     unwritten_.NoteRemoved(std::move(batch.removed));

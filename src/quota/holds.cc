@@ -82,11 +82,11 @@ Result<Reservation> ResourceManager::Reserve(Target target, const Amounts& amoun
   if (!ledger_->EnterToChange(step, target)) return std::unexpected(ledger_->NotFound(target));
   const Result<HoldId> hold = ledger_->HoldOnce(step, amounts, options);
   if (!hold) return std::unexpected(hold.error());
-  if (auto done = ledger_->Conclude(step); !done) {
-    Abandon(*hold);
-    return std::unexpected(done.error());
-  }
-  return Reservation(this, *hold);
+  auto done = ledger_->Conclude(step);
+  if (done) return Reservation(this, *hold);
+  // Whoever asks again with the key gets it; without one nobody ever will.
+  if (options.key.empty()) Drop(*hold);
+  return std::unexpected(done.error());
 }
 
 Result<HoldId> Ledger::HoldOnce(Step& step, const Amounts& amounts, const ReserveOptions& options) {
@@ -192,7 +192,9 @@ Result<Settlement> ResourceManager::Settle(HoldId id, const Amounts& actual) {
   }
   if (step.root == nullptr) return settlement;
   if (auto done = ledger.Conclude(step); !done) return std::unexpected(done.error());
-  if (ledger.writer) settlement->receipt.durable = ledger.writer->IsAvailable();
+  if (ledger.writer) {
+    settlement->receipt.durable = ledger.writer->is_sync() || ledger.writer->IsAvailable();
+  }
   return settlement;
 }
 
@@ -276,6 +278,12 @@ void Ledger::Release(Step& step, HoldId id, const OpenHold& hold) {
   GiveBack(step, id, hold, 0);
   LookUpwards(step, Resource::kRequests, false, Duration(0));
   Finish(step);
+}
+
+void ResourceManager::Drop(HoldId id) {
+  Ledger::Step step;
+  std::optional<OpenHold> hold;
+  if (ledger_->EnterHold(step, id, hold)) ledger_->Release(step, id, *hold);
 }
 
 // Whoever reserved money may have spent it and died before saying so; everything else was not used

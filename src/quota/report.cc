@@ -281,7 +281,7 @@ Result<Receipt> Ledger::ReportWithCare(Step& step, const Amounts& amounts,
   Result<Receipt> receipt = ReportOnce(step, amounts, options);
   if (writer == nullptr || !receipt) return receipt;
   if (auto done = Conclude(step); !done) return std::unexpected(done.error());
-  receipt->durable = writer->IsAvailable();
+  receipt->durable = writer->is_sync() || writer->IsAvailable();
   return receipt;
 }
 

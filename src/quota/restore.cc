@@ -41,7 +41,6 @@ class Loading {
   Result<void> PutSlots();
   Duration ShiftOf(const StoredMark& mark) const;
   void SetInMotion(Duration shift);
-  std::uint32_t TextOf(LimitKind kind, const std::string& text);
   bool IsThere(RecordIndex slot) const {
     return slot < ledger_.records.size() && (ledger_.records[slot].flags & Record::kLive) != 0;
   }
@@ -100,10 +99,6 @@ Result<StoredMark> Loading::Run(Store& store) {
   return mark;
 }
 
-std::uint32_t Loading::TextOf(LimitKind, const std::string& text) {
-  return ledger_.texts.Take(text);
-}
-
 Result<void> Loading::TakeQuota(StoredQuota& quota) {
   if (quota.slot >= NameTable::kMaxIndex || quota.slot < ledger_.records.size()) {
     return std::unexpected(
@@ -126,15 +121,23 @@ Result<void> Loading::TakeQuota(StoredQuota& quota) {
           : ledger_.terms.IndexOf({.policies = quota.policies, .window = quota.window});
   if (!terms) return std::unexpected(Damaged("the terms of " + NameOf(account).ToString()));
   account.terms = *terms;
+  std::size_t lines = 0;
   for (const LimitInfo& info : AllLimits()) {
     const std::optional<Limit>& limit = quota.limits[info.kind];
     if (!limit) continue;
     if (limit->amount < 0) {
       return std::unexpected(Damaged("a negative limit of " + NameOf(account).ToString()));
     }
-    Line& line = AddLine(account, info.kind);
+    Line line;
     line.limit = limit->amount;
-    line.text = TextOf(info.kind, limit->text);
+    line.text = ledger_.texts.Take(limit->text);
+    line.kind = info.kind;
+    line.is_set = true;
+    if (lines < account.lines.size()) {
+      account.lines[lines++] = line;
+    } else {
+      RareOf(account).lines.push_back(line);
+    }
     if (info.counting == Counting::kRate) StartRate(RareOf(account), limit->amount, Time());
   }
   return {};

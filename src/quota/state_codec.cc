@@ -33,6 +33,11 @@ constexpr std::int64_t UnZigZag(std::uint64_t value) {
   return static_cast<std::int64_t>(value >> 1) ^ -static_cast<std::int64_t>(value & 1);
 }
 
+// Of what may be no such numbers at all.
+constexpr std::int64_t Less(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) - static_cast<std::uint64_t>(b));
+}
+
 // Half a byte each for how many bytes the numbers take, then those.
 template <std::size_t kCount>
 char* Pack(const std::array<std::int64_t, kCount>& numbers, char* at) {
@@ -246,9 +251,9 @@ Result<void> DecodeState(std::string_view bytes, Record& record, std::vector<Sto
   DecodeLines(reader, record, lines);
   const auto plain = reader.Unpack<kPlainNumbers>();
   std::copy_n(plain.begin(), kCounterCount, record.total.begin());
-  record.cpu_base = plain[0] - plain[3];
-  record.tokens_base = plain[2] - plain[4];
-  record.tokens_day_base = plain[2] - plain[5];
+  record.cpu_base = Less(plain[0], plain[3]);
+  record.tokens_base = Less(plain[2], plain[4]);
+  record.tokens_day_base = Less(plain[2], plain[5]);
   record.peak = plain[6];
   record.peak_before = plain[7];
   record.main_start = Time(Duration(plain[8]));
@@ -264,10 +269,10 @@ Result<void> DecodeState(std::string_view bytes, Record& record, std::vector<Sto
     extra.gpu_peak = more[3];
     extra.gpu_peak_before = more[4];
     extra.requests = more[5];
-    extra.requests_base = more[5] - more[6];
+    extra.requests_base = Less(more[5], more[6]);
     extra.cost = more[7];
-    extra.cost_base = more[7] - more[8];
-    extra.cost_main_base = more[7] - more[9];
+    extra.cost_base = Less(more[7], more[8]);
+    extra.cost_main_base = Less(more[7], more[9]);
   }
   if ((parts & kRarePart) != 0) DecodeRare(reader, record, slots);
   if (!reader.failed() && reader.is_done()) return {};

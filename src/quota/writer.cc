@@ -84,8 +84,9 @@ Duration Writer::UntilNext() {
 
 bool Writer::WriteNext() {
   has_seen_ = false;
-  StoreBatch batch;
-  const Unwritten::List list = Cut(batch);
+  cut_at_ = Steady::now();
+  const Unwritten::List list = Cut();
+  const StoreBatch& batch = batch_;
   const bool is_empty = batch.removed.empty() && batch.quotas.empty() &&
                         batch.states.sizes.empty() && batch.holds.empty() &&
                         batch.ended_holds.empty() && batch.keys.empty() &&
@@ -101,7 +102,7 @@ bool Writer::WriteNext() {
       status_.last_write = took;
       status_.slowest_write = std::max(status_.slowest_write, took);
     }
-    if (!result) return Fail(std::move(batch), list.number, result.error()), false;
+    if (!result) return Fail(list.number, result.error()), false;
     ++batch_number_;
   }
   Succeed(list, is_empty);
@@ -130,6 +131,8 @@ void Writer::Succeed(const Unwritten::List& list, bool is_empty) {
     urged_ = true;
   }
   last_good_ = list.number;
+  has_seen_ = unwritten_.NextBatch() != 0;  // since the cut
+  first_seen_ = cut_at_;
   WakeAll();
   if (recovered) {
     TellStore(EventKind::kStoreRecovered,
@@ -137,14 +140,15 @@ void Writer::Succeed(const Unwritten::List& list, bool is_empty) {
                                    : "the oldest events were lost: " +
                                          std::to_string(std::exchange(events_dropped_, 0)));
   }
+  if (std::exchange(shown_, list.last_event) == list.last_event) return;
   ledger_.news = true;
   ledger_.bell.Ring();
 }
 
-void Writer::Fail(StoreBatch batch, std::uint64_t number, const Error& error) {
+void Writer::Fail(std::uint64_t number, const Error& error) {
   retry_pause_ = std::clamp(retry_pause_ * 2, kFirstRetry, kLastRetry);
   retry_at_ = Steady::now() + retry_pause_;
-  NoteAgain(std::move(batch));
+  NoteAgain();
   unwritten_.ForgetBatch(false);
   SetUnavailable(error.ToString());
   failed_ = number;

@@ -63,15 +63,15 @@ class Writer {
   Duration UntilNext();
   bool WriteNext();
   // cut.cc
-  Unwritten::List Cut(StoreBatch& batch);
+  Unwritten::List Cut();
   void LockTree(RecordIndex root);
   void UnlockTree(RecordIndex root);
-  void CutTree(RecordIndex root, StoreBatch& batch);
-  void CutAccount(RecordIndex index, StoreBatch& batch);
-  void NoteAgain(StoreBatch batch);
+  void CutTree(RecordIndex root);
+  void CutAccount(RecordIndex index);
+  void NoteAgain();
 
   void Succeed(const Unwritten::List& list, bool is_empty);
-  void Fail(StoreBatch batch, std::uint64_t number, const Error& error);
+  void Fail(std::uint64_t number, const Error& error);
   void SetUnavailable(const std::string& error);
   void TellStore(EventKind kind, const std::string& detail);
   void Urge();
@@ -98,8 +98,10 @@ class Writer {
   // The thread's own.
   std::uint64_t batch_number_ = 0;  // of the last one that was written, by the store's count
   std::uint64_t last_good_ = 0;     // by Unwritten's count
-  Steady::time_point first_seen_{}, retry_at_{};
+  StoreBatch batch_;  // the last one; keeps its memory
+  Steady::time_point cut_at_{}, first_seen_{}, retry_at_{};
   bool has_seen_ = false;
+  std::uint64_t shown_ = 0;  // events that are given out
   Duration retry_pause_{0};
   // Of batches that failed.
   std::vector<HoldId> ended_holds_;
