@@ -98,7 +98,7 @@ class Writer {
   // The thread's own.
   std::uint64_t batch_number_ = 0;  // of the last one that was written, by the store's count
   std::uint64_t last_good_ = 0;     // by Unwritten's count
-  StoreBatch batch_;  // the last one; keeps its memory
+  StoreBatch batch_;                // the last one; keeps its memory
   Steady::time_point cut_at_{}, first_seen_{}, retry_at_{};
   bool has_seen_ = false;
   std::uint64_t shown_ = 0;  // events that are given out
