@@ -73,12 +73,14 @@ Result<LimitUsage> ReadWindow(const Json& json, const ResourceLimits& limits, co
   const std::optional<LimitKind> kind = FindLimit(TextOf(json, "limit"));
   if (!kind) return Unfit("windows.limit");
   const bool nano = InfoOf(*kind).unit == Unit::kNano;
-  LimitUsage usage{.kind = *kind, .violated = IsTrue(json, "violated")};
   const auto amount = AmountOf(json, "amount", nano), used = AmountOf(json, "used", nano),
              held = AmountOf(json, "held", nano);
   for (const auto* value : {&amount, &used, &held}) {
     if (!*value) return std::unexpected(value->error());
   }
+  LimitUsage usage;
+  usage.kind = *kind;
+  usage.violated = IsTrue(json, "violated");
   usage.limit = limits[*kind].value_or(Limit{.amount = *amount, .text = {}});
   usage.effective = *amount;
   usage.used = *used;

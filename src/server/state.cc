@@ -85,10 +85,12 @@ Result<OpenedState> OpenState(const StateConfig& config) {
   auto wait = kShortestWait;
   for (;;) {
     Result<std::unique_ptr<OwnedState>> owned = OwnedState::Open(config);
-    if (owned) return OpenedState{*std::move(owned), {}};
+    if (owned) return OpenedState{.owned = *std::move(owned)};
     if (owned.error().code != ErrorCode::kInUse) return std::unexpected(owned.error());
     const std::string socket = ControlSocketOf(config.folder);
-    if (IsServed(socket)) return OpenedState{nullptr, socket};
+    if (IsServed(socket)) {
+      return OpenedState{.owned = nullptr, .socket = socket, .owner = owned.error().message};
+    }
     if (clock.Now() >= end) {
       Error error = owned.error();
       error.message = "its owner does not answer at its socket: " + error.message;

@@ -61,7 +61,8 @@ class OwnedState {
 // One of both is set.
 struct OpenedState {
   std::unique_ptr<OwnedState> owned;
-  std::string socket;  // of the owner
+  std::string socket{};  // of the owner
+  std::string owner{};   // and who that is: a line for people
 };
 
 // Waits for an owner that is about to go or to come; E2080: there is one, which does not answer.
