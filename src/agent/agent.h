@@ -30,6 +30,7 @@ struct AgentConfig {
   ResourceLimits limits;  // as entered; `cpu` is the kernel's alone (rule 5)
   PolicySet policies;
   std::int64_t pids_max = 4096;
+  bool pids_asked = false;  // by somebody: then it must be held
   Controllers controllers;
   Duration grace = std::chrono::seconds(5);  // between SIGTERM and the kill
   std::optional<Duration> max_suspend;       // ends an agent that is suspended that long

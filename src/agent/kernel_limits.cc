@@ -123,7 +123,7 @@ GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host
         return {Grade::kSampled,
                 std::string(kWhen) + "; then turned down to 50, 25, 10 % of its cpu"};
       }
-      return Acting({Grade::kSampled, std::string(kWhen)}, host);
+      return Acting({Grade::kSampled, std::string(kWhen), "10 ms of every core"}, host);
     }
     case LimitKind::kGpuMemory:
     case LimitKind::kTokensPerHour:

@@ -132,11 +132,3 @@ Result<std::vector<std::uint64_t>> CgroupHost::Generations(const agent::GroupId&
 }
 
 }  // namespace mete::cgroup
-
-namespace mete::agent {
-
-std::unique_ptr<Host> OpenHost() {
-  return std::make_unique<cgroup::CgroupHost>(cgroup::FindPlaces(cgroup::ReadLayout()));
-}
-
-}  // namespace mete::agent

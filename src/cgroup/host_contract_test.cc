@@ -1,4 +1,5 @@
-// What every host promises, tried on the control groups of this machine and on the fake.
+// What every host promises, tried on the control groups of this machine, on trees of processes
+// without any, and on the fake.
 
 #include <gtest/gtest.h>
 #include <linux/sched.h>
@@ -10,7 +11,9 @@
 #include <string>
 
 #include "cgroup/fake_host.h"
+#include "cgroup/process_tree_host.h"
 #include "cgroup/test_group.h"
+#include "cgroup/test_tree.h"
 
 namespace mete::cgroup {
 namespace {
@@ -26,13 +29,21 @@ class HostContract : public testing::TestWithParam<const char*> {
       auto fake = std::make_unique<FakeHost>();
       fake_ = fake.get();
       host_ = std::move(fake);
+    } else if (GetParam() == std::string("processes")) {
+      folder_.Dir("run");
+      host_ = std::make_unique<ProcessTreeHost>(folder_.path("run"), "a test says so");
+      const agent::Capabilities seen = host_->Look();
+      if (seen.layout == "none") GTEST_SKIP() << "no trees of processes here: " << seen.kill.how;
     } else {
       host_ = agent::OpenHost();
       const agent::Capabilities seen = host_->Look();
-      if (seen.layout == "none") GTEST_SKIP() << "no control groups here: " << seen.freeze.how;
+      if (seen.freeze.grade != agent::Grade::kKernel) {
+        GTEST_SKIP() << "no control groups here: " << seen.freeze.how;
+      }
     }
   }
 
+  TestTree folder_;
   std::unique_ptr<agent::Host> host_;
   FakeHost* fake_ = nullptr;  // null on the real one
 };
@@ -293,6 +304,12 @@ TEST_P(HostContract, NeighboursAreLeftAlone) {
 }
 
 TEST_P(HostContract, AMemoryLimitBelowUseIsRefusedAndTheOldOneStays) {
+  if (host_->Look().memory.grade != agent::Grade::kKernel) {
+    KernelLimits limits;
+    limits.memory_max = 64 << 20;
+    EXPECT_EQ(host_->Create(TestName("memory"), limits).error().code, ErrorCode::kSystem);
+    GTEST_SKIP() << "no group holds memory here: a limit is refused";
+  }
   if (fake_ != nullptr) {
     fake_->meter = [](std::string_view, Sample& sample) { sample.memory_bytes = 16 << 20; };
   }
@@ -373,7 +390,7 @@ TEST_P(HostContract, ADeadlineOfNothingFailsWithoutATrace) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Hosts, HostContract, testing::Values("kernel", "fake"),
+INSTANTIATE_TEST_SUITE_P(Hosts, HostContract, testing::Values("kernel", "processes", "fake"),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

@@ -3,9 +3,11 @@
 #include <dirent.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 
 #include "cgroup/control_file.h"
 
@@ -45,6 +47,20 @@ int MarkSelf(rlim_t mark) noexcept {
 rlim_t MarkOf(pid_t pid) {
   rlimit limit{};
   return pid > 0 && prlimit(pid, RLIMIT_RSS, nullptr, &limit) == 0 ? limit.rlim_cur : 0;
+}
+
+rlim_t MarkOfAny(pid_t pid) {
+  if (pid <= 0) return 0;
+  rlimit limit{};
+  if (prlimit(pid, RLIMIT_RSS, nullptr, &limit) == 0) return limit.rlim_cur;
+  if (errno != EPERM) return 0;
+  const std::string text = ReadWhole(fmt::format("/proc/{}/limits", pid).c_str());
+  constexpr std::string_view kKey = "\nMax resident set";
+  const std::size_t at = text.find(kKey);
+  if (at == std::string::npos) return 0;
+  std::string_view rest = std::string_view(text).substr(at + kKey.size());
+  rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(' ')));
+  return static_cast<rlim_t>(NumberIn(rest).value_or(0));  // "unlimited" is no number
 }
 
 std::vector<pid_t> Marked(rlim_t mark) {

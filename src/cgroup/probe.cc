@@ -1,8 +1,12 @@
 #include "cgroup/probe.h"
 
 #include <fmt/core.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,6 +14,8 @@
 #include <cerrno>
 #include <chrono>
 #include <functional>
+
+#include "cgroup/control_file.h"
 
 namespace mete::cgroup {
 namespace {
@@ -81,7 +87,19 @@ class Trial {
     return status;
   }
 
+  // Lets time go by as the owner of an agent does: what is held by looking is held by its owner.
+  void Tend(Duration duration) {
+    const auto end = Clock::now() + duration;
+    for (;;) {
+      const auto left = std::chrono::ceil<milliseconds>(end - Clock::now());
+      if (left.count() <= 0) return;
+      pollfd events{group_->EventsFd(), POLLIN, 0};
+      if (poll(&events, 1, static_cast<int>(left.count())) > 0) group_->DrainEvents();
+    }
+  }
+
   Sample Read() { return group_->Read().value_or(Sample{}); }
+  bool failed() const { return group_ == nullptr; }
   Group& group() { return *group_; }
   const std::string& failure() const { return failure_; }
 
@@ -90,6 +108,10 @@ class Trial {
   std::string failure_ = "no process can be put into a group";
   pid_t child_ = -1;
 };
+
+bool Held(const GradeInfo& info) {
+  return info.grade == Grade::kKernel || info.grade == Grade::kSampled;
+}
 
 int Spin() {
   for (;;) asm volatile("");
@@ -102,6 +124,14 @@ int TouchMemory() {
   if (memory == MAP_FAILED) return 2;
   for (std::size_t at = 0; at < kSize; at += 4096) static_cast<volatile char*>(memory)[at] = 1;
   return 0;
+}
+
+int TouchMemoryAndWait() {
+  const int touched = TouchMemory();
+  for (;;) {
+    if (touched != 0) return touched;
+    pause();
+  }
 }
 
 // 0 if a fork was refused before there were eight more processes.
@@ -138,6 +168,23 @@ void TryMemory(agent::Host& host, Capabilities& seen) {
   }
 }
 
+// The owner acts on what it reads; so what is tried is the reading.
+void TryMemoryReading(agent::Host& host, Capabilities& seen) {
+  Trial trial(host, "memory", {});
+  if (!trial.Start(TouchMemoryAndWait)) return Absent(seen.memory, trial.failure());
+  std::int64_t most = 0;
+  for (int i = 0; i < 40 && most < 32 * kMiB; ++i) {
+    trial.Tend(milliseconds(10));
+    most = trial.Read().memory_bytes;
+  }
+  const double size = static_cast<double>(most) / kMiB;
+  if (most < 32 * kMiB || most > 64 * kMiB) {
+    return Absent(seen.memory,
+                  fmt::format("{}, but {:.1f} MiB were read of 32", seen.memory.how, size));
+  }
+  seen.memory.how += fmt::format(": {:.1f} MiB were read of 32", size);
+}
+
 void TryPids(agent::Host& host, Capabilities& seen) {
   KernelLimits limits;
   limits.pids_max = 4;
@@ -157,7 +204,7 @@ void TryCpu(agent::Host& host, Capabilities& seen) {
   Trial trial(host, "cpu", limits);
   if (!trial.Start(Spin)) return Absent(seen.cpu, trial.failure());
   const auto start = Clock::now();
-  Sleep(milliseconds(220));
+  trial.Tend(milliseconds(220));
   const std::int64_t used = trial.Read().cpu_ns;
   const Duration wall = Clock::now() - start;
   const double share = static_cast<double>(used) / static_cast<double>(wall.count());
@@ -173,18 +220,18 @@ void TryCpu(agent::Host& host, Capabilities& seen) {
 void TryActions(agent::Host& host, Capabilities& seen) {
   KernelLimits limits;
   limits.cpu_nanocores = 500'000'000;
-  if (seen.cpu.grade != Grade::kKernel) limits.cpu_nanocores.reset();
+  if (!Held(seen.cpu)) limits.cpu_nanocores.reset();
   Trial trial(host, "actions", limits);
   if (!trial.Start(Spin)) {
     Absent(seen.freeze, trial.failure());
     return Absent(seen.kill, trial.failure());
   }
-  Sleep(milliseconds(5));
+  trial.Tend(milliseconds(5));
   const auto start = Clock::now();
   const Result<void> frozen = trial.group().Freeze(kActionDeadline);
   const Duration took = Clock::now() - start;
   const std::int64_t before = trial.Read().cpu_ns;
-  Sleep(milliseconds(20));
+  trial.Tend(milliseconds(20));
   const std::int64_t after = trial.Read().cpu_ns;
   if (!frozen) {
     Absent(seen.freeze, frozen.error().message);
@@ -201,24 +248,93 @@ void TryActions(agent::Host& host, Capabilities& seen) {
                                static_cast<double>((Clock::now() - kill_start).count()) / 1e6);
 }
 
+// A process that is made in its group is never outside of it, not even for a moment. What cannot be
+// cloned joins by itself before it runs its program, which costs more.
+void TryClone(agent::Host& host, Capabilities& seen) {
+  Trial trial(host, "clone", {});
+  if (trial.failed()) return Absent(seen.clone, trial.failure());
+  if (trial.group().CloneFd() < 0) {
+    return Absent(seen.clone, "no control group to clone into; a child joins before its program");
+  }
+  clone_args arguments{};
+  arguments.flags = CLONE_INTO_CGROUP;
+  arguments.exit_signal = SIGCHLD;
+  arguments.cgroup = static_cast<std::uint64_t>(trial.group().CloneFd());
+  const auto pid = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof arguments));
+  if (pid == 0) _exit(42);
+  if (pid < 0) {
+    return Absent(seen.clone, fmt::format("clone3 is refused: {}; a child joins before its program",
+                                          ErrnoText(errno)));
+  }
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  // Linux 6.18 does so from a group that cgroup.kill was ever used on.
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 42) {
+    return Absent(seen.clone, "a cloned child is killed; a child joins before its program");
+  }
+  seen.clone = {Grade::kKernel, "clone3 into the group"};
+}
+
+// What holds all agents together, from outside of mete.
+void ReadAbove(agent::Host& host, Capabilities& seen) {
+  Trial trial(host, "above", {});
+  if (trial.failed()) return Absent(seen.above, trial.failure());
+  const Result<agent::EffectiveLimits> limits = trial.group().Effective();
+  if (!limits) return Absent(seen.above, limits.error().message);
+  std::string found;
+  const auto add = [&found](const char* what, const agent::EffectiveLimits::One& one,
+                            std::int64_t unit, const char* suffix) {
+    if (!one.value || one.own) return;
+    if (!found.empty()) found += "; ";
+    found += fmt::format("{} {}{} by {}", what, *one.value / unit, suffix, one.holder);
+  };
+  add("cpu", limits->cpu_nanocores, 1'000'000, "m");
+  add("memory", limits->memory_max, kMiB, "Mi");
+  add("pids", limits->pids_max, 1, "");
+  seen.above = found.empty() ? GradeInfo{Grade::kAbsent, "no limit above is known"}
+                             : GradeInfo{Grade::kKernel, found};
+}
+
+bool MayBecomeOthers() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return false;
+  const auto has = [&data](int capability) {
+    return (data[capability / 32].effective >> (capability % 32) & 1U) != 0;
+  };
+  return has(CAP_SETUID) && has(CAP_SETGID);
+}
+
+void LookAtUsers(Capabilities& seen) {
+  seen.other_user = MayBecomeOthers()
+                        ? GradeInfo{Grade::kKernel, "mete may start agents as another user"}
+                        : GradeInfo{Grade::kAbsent, "only root may start agents as another user"};
+  seen.notes.push_back(
+      geteuid() == 0
+          ? "agents run as root and could leave their group: this guards against mistakes, not "
+            "against a program that means harm"
+          : "agents run as the same user as mete and could move themselves out of their group: "
+            "this "
+            "guards against mistakes, not against malice");
+}
+
 }  // namespace
 
 Capabilities ProbeHost(agent::Host& host) {
   Capabilities seen = host.Look();
-  if (seen.freeze.grade != Grade::kKernel) return seen;
-  if (seen.cpu.grade == Grade::kKernel) TryCpu(host, seen);
-  if (seen.memory.grade == Grade::kKernel) TryMemory(host, seen);
-  if (seen.pids.grade == Grade::kKernel) TryPids(host, seen);
-  TryActions(host, seen);
-  if (geteuid() == 0) {
-    seen.notes.push_back(
-        "agents run as root and could leave their group: this guards against "
-        "mistakes, not against a program that means harm");
-  } else {
-    seen.notes.push_back(
-        "agents run as the same user as mete and could move themselves out of "
-        "their group: this guards against mistakes, not against malice");
+  LookAtUsers(seen);
+  if (!Held(seen.freeze)) {
+    seen.clone = seen.above = {Grade::kAbsent, seen.freeze.how};
+    return seen;
   }
+  if (Held(seen.cpu)) TryCpu(host, seen);
+  if (seen.memory.grade == Grade::kKernel) TryMemory(host, seen);
+  if (seen.memory.grade == Grade::kSampled) TryMemoryReading(host, seen);
+  if (seen.pids.grade != Grade::kAbsent) TryPids(host, seen);
+  TryActions(host, seen);
+  TryClone(host, seen);
+  ReadAbove(host, seen);
   return seen;
 }
 

@@ -130,7 +130,7 @@ agent::RunConfig RunConfigOf(const Flags& flags) {
   // Too many requests wait in their reservations; freezing the agent would not undo any.
   PolicyOf(config, Resource::kRequests).action = QuotaAction::kThrottle;
   if (auto id = flags.Get("agent")) config.id = *id;
-  if (auto pids = flags.Get("pids")) config.pids_max = *ParseCount(*pids);
+  if (auto pids = flags.Get("pids")) config.pids_max = *ParseCount(*pids), config.pids_asked = true;
   if (auto span = flags.Get("max-suspend")) config.max_suspend = *ParseDuration(*span);
   if (auto span = flags.Get("grace")) config.grace = *ParseDuration(*span);
   config.cores = std::thread::hardware_concurrency();

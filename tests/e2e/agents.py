@@ -87,8 +87,8 @@ class Agent:
         popen.setdefault("stderr", subprocess.PIPE)
         popen.setdefault("env", test.environment)
         self.process = subprocess.Popen(
-            [PROGRAM, "run", "--agent", self.id, "--json", "--report", self.report_file, *flags,
-             "--", *command], **popen)
+            [getattr(test, "program", PROGRAM), "run", "--agent", self.id, "--json", "--report",
+             self.report_file, *flags, "--", *command], **popen)
         self.out = self.err = ""
 
     def wait(self, seconds=30):
