@@ -180,9 +180,9 @@ class Group {
   virtual Result<void> Remove() = 0;
 
   // A descriptor that polls readable after the group became empty, an out-of-memory kill, the
-  // memory line, or a fork that pids_max refused; the kernel may take 10 ms to say so. Read() then
-  // tells what happened: perhaps nothing, as a freeze or a joining process may wake it too.
-  // DrainEvents() clears the descriptor.
+  // memory line, or a fork that pids_max refused (v1 only counts those); the kernel may take 10 ms
+  // to say so. Read() then tells what happened: perhaps nothing, as a freeze or a joining process
+  // may wake it too. DrainEvents() clears the descriptor.
   virtual int EventsFd() const = 0;
   virtual void DrainEvents() = 0;
 

@@ -52,7 +52,7 @@ Result<void> EventSource::Open(int unified, const ControlDirs& dirs) {
   if (!epoll_ || !group_events_ || !Add(group_events_.get(), EPOLLPRI)) {
     return Failed("cgroup.events", errno);
   }
-  if (dirs.pids.version != Version::kNone) {
+  if (dirs.pids.version == Version::kV2) {
     pids_events_.reset(openat(dirs.pids.dir, "pids.events", O_RDONLY | O_CLOEXEC));
     if (pids_events_ && !Add(pids_events_.get(), EPOLLPRI)) return Failed("pids.events", errno);
   }

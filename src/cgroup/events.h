@@ -3,7 +3,7 @@
 //   became empty    cgroup.events of the unified hierarchy ("populated"), also tells of freezes
 //   out of memory   v2: memory.events; v1: an event descriptor on memory.oom_control
 //   memory line     v2: memory.events ("high"); v1: an event descriptor on memory.usage_in_bytes
-//   fork refused    pids.events, on both
+//   fork refused    v2: pids.events; v1 counts them there and tells nobody
 //
 // v1 announces an out-of-memory kill before it happens (13 ms were seen), so its counter may still
 // be old then: a timer makes the descriptor readable once more, until the group is out of it.
