@@ -13,8 +13,6 @@ import time
 PROCESSORS = 1
 TIME = "shift=3,sleep=off"
 MEMORY_MIB = 512
-# Emulated: a boot takes 13 to 22 s, the slowest case that should end about 30 s. Bounds for a guest
-# that hangs, not for a slow one.
 # For a guest that hangs, not for a slow one: all cases take about 75 s of a processor's time, and
 # were seen to take 320 s beside much other work.
 SILENT_SECONDS = 240

@@ -34,6 +34,7 @@ NOT_ON_V2 = ("Probe.*:NoHost.*:KernelHost.AKillThatLeavesTheGroupAliveIsAnEventW
 PROGRAMS = (
     ("cgroup_host_test", 150, "/tests/cgroup_host_test --gtest_filter=-*fake*:" + NOT_ON_V2),
     ("kernel_test", 400, CASES_OF + "/guest/kernel_test.py"),
+    ("users_test", 400, CASES_OF + "/guest/users_test.py"),
     ("enforcement_test", 400, CASES_OF + "/e2e/enforcement_test.py"),
     ("sockets_test", 400, CASES_OF + "/e2e/sockets_test.py Control Holds"),
 )
