@@ -13,6 +13,7 @@
 #include "base/quote.h"
 #include "base/unique_fd.h"
 #include "cli/command.h"
+#include "cli/run.h"
 #include "cli/run_state.h"
 #include "cli/values.h"
 #include "mete/units.h"
@@ -105,9 +106,6 @@ Policy& PolicyOf(agent::AgentConfig& config, Resource resource) {
 }
 
 }  // namespace
-
-extern constinit const std::span<const Flag> kAttachFlags =
-    std::span(kFlags).first(std::size(kFlags) - 1);
 
 // The flags were checked when they were parsed.
 agent::RunConfig RunConfigOf(const Flags& flags) {
@@ -241,6 +239,22 @@ extern constinit const Command kRunCommand = {
     .end_at_operand = true,
     .usage_status = kExitRunFailed,
     .main = RunCommand,
+};
+
+extern constinit const Command kAttachCommand = {
+    .name = "attach",
+    .operands = "PID",
+    .summary = "Put a running program on a budget, with all that it started",
+    .details =
+        "As `mete run` from then on: what is left when PID ends is ended too, and so is PID when\n"
+        "mete is. Memory that it has stays where it is charged. Exit status: that of PID where "
+        "the\n"
+        "kernel tells it, else 0; 124, 125 and 128+n as with `mete run`.\n",
+    .flags = std::span(kFlags).first(std::size(kFlags) - 1),
+    .min_operands = 1,
+    .max_operands = 1,
+    .usage_status = kExitRunFailed,
+    .main = AttachCommand,
 };
 
 }  // namespace mete::cli
