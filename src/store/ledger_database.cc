@@ -390,7 +390,8 @@ void LedgerDatabase::RewriteLog() {
       !connection_.Take(log->pMethods->xFileSize(log, &bytes), "read") || bytes == 0) {
     return;
   }
-  constexpr sqlite3_int64 kChunk = 1 << 20;
+  // SQLite cuts a write to the 17 bits of its length: one of 128 KiB, or a multiple, is one of none.
+  constexpr sqlite3_int64 kChunk = 1 << 16;
   std::string chunk;
   for (sqlite3_int64 at = 0; at < bytes && ok(); at += kChunk) {
     chunk.resize(static_cast<std::size_t>(std::min(kChunk, bytes - at)));
