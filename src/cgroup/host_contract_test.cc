@@ -308,7 +308,7 @@ TEST_P(HostContract, AMemoryLimitBelowUseIsRefusedAndTheOldOneStays) {
     KernelLimits limits;
     limits.memory_max = 64 << 20;
     EXPECT_EQ(host_->Create(TestName("memory"), limits).error().code, ErrorCode::kSystem);
-    GTEST_SKIP() << "no group holds memory here: a limit is refused";
+    return;  // no group holds memory here: a limit is refused, not dropped
   }
   if (fake_ != nullptr) {
     fake_->meter = [](std::string_view, Sample& sample) { sample.memory_bytes = 16 << 20; };

@@ -1,5 +1,6 @@
-// What every host promises about the tree of groups, tried on the control groups of this machine
-// and on the fake: levels, labels, rates, and finding it all again.
+// What every host promises about the tree of groups, tried on the control groups of this machine,
+// on trees of processes without any, and on the fake: levels, labels, rates, and finding it all
+// again.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -14,7 +15,9 @@
 #include <vector>
 
 #include "cgroup/fake_host.h"
+#include "cgroup/process_tree_host.h"
 #include "cgroup/test_group.h"
+#include "cgroup/test_tree.h"
 
 namespace mete::cgroup {
 namespace {
@@ -33,6 +36,9 @@ class HostTree : public testing::TestWithParam<const char*> {
       auto fake = std::make_unique<FakeHost>();
       fake_ = fake.get();
       host_ = std::move(fake);
+    } else if (GetParam() == std::string("processes")) {
+      folder_.Dir("run");
+      host_ = std::make_unique<ProcessTreeHost>(folder_.path("run"), "a test says so");
     } else {
       host_ = agent::OpenHost();
       const agent::Capabilities seen = host_->Look();
@@ -68,6 +74,7 @@ class HostTree : public testing::TestWithParam<const char*> {
     return names;
   }
 
+  TestTree folder_;
   std::unique_ptr<agent::Host> host_;
   FakeHost* fake_ = nullptr;  // null on the real one
   std::string tenant_;
@@ -252,6 +259,14 @@ TEST_P(HostTree, AKilledLevelIsEmptyAndCanBeUsedAgain) {
 }
 
 TEST_P(HostTree, LimitsOfLevelsAreWrittenWithTheLeafAndReported) {
+  if (host_->Look().memory.grade != agent::Grade::kKernel) {
+    KernelLimits few;
+    few.pids_max = 20;
+    auto made = CreateLeaf(*host_, Id("s", "one"), {}, {.tenant = few, .session = {}});
+    EXPECT_EQ(made.error().code, ErrorCode::kSystem);
+    EXPECT_TRUE(FoundNames().empty());
+    return;  // no group holds a sum here: limits of levels are refused, not dropped
+  }
   KernelLimits tenant, session, leaf;
   tenant.memory_max = 256 * kMiB;
   tenant.pids_max = 30;
@@ -430,11 +445,12 @@ TEST_P(HostTree, CpuTimeOfALevelStandsStillWhileNobodyRuns) {
 }
 
 TEST_P(HostTree, PressureIsWatchedAndTold) {
-  if (host_->Look().pressure.grade == agent::Grade::kAbsent) {
-    GTEST_SKIP() << host_->Look().pressure.how;
-  }
   TestLeaf leaf(*host_, Id("", "one"));
   ASSERT_TRUE(leaf);
+  if (host_->Look().pressure.grade == agent::Grade::kAbsent) {
+    EXPECT_FALSE(leaf->WatchPressure(agent::Pressure::kCpuSome, seconds(1), seconds(2)));
+    return;  // graded absent, and refused
+  }
   for (const auto& [stall, window] : {std::pair(milliseconds(0), milliseconds(2000)),
                                       std::pair(milliseconds(10), milliseconds(400)),
                                       std::pair(milliseconds(600), milliseconds(500)),
@@ -467,7 +483,7 @@ TEST_P(HostTree, PressureIsWatchedAndTold) {
   EXPECT_TRUE(leaf->Kill(kSoon));
 }
 
-INSTANTIATE_TEST_SUITE_P(Hosts, HostTree, testing::Values("kernel", "fake"),
+INSTANTIATE_TEST_SUITE_P(Hosts, HostTree, testing::Values("kernel", "processes", "fake"),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

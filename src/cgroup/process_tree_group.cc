@@ -69,13 +69,13 @@ Result<std::unique_ptr<agent::Group>> ProcessTreeGroup::Make(std::shared_ptr<Tre
   std::unique_ptr<ProcessTreeGroup> group(new ProcessTreeGroup(std::move(shared), name));
   if (auto held = group->CheckHeld(limits); !held) return std::unexpected(held.error());
   if (auto opened = group->Open(); !opened) return std::unexpected(opened.error());
-  group->mark_ = NewMark();
+  if (!agent::IsLevel(name)) group->mark_ = NewMark();
   group->tree_.SetMarks({group->mark_});
   if (auto made = group->shared_->registry.Make(name, group->mark_); !made) {
     return std::unexpected(made.error());
   }
   // With a second one it is not known any more whose an orphan is.
-  if (++group->shared_->groups_made == 1) {
+  if (group->mark_ != 0 && ++group->shared_->groups_made == 1) {
     group->orphans_ = true;
     group->tree_.NoteChildren();
     group->meter_.CountReaped();
@@ -111,8 +111,11 @@ Result<void> ProcessTreeGroup::CheckHeld(const KernelLimits& limits) const {
   constexpr const char* kByOwner = "whoever runs the agent samples it";
   if (limits.memory_max) return refuse("memory_max", *limits.memory_max, kByOwner);
   if (limits.memory_line) return refuse("memory_line", *limits.memory_line, kByOwner);
-  if (limits.cpu_nanocores && agent::IsLevel(name_)) {
-    return refuse("cpu_nanocores", *limits.cpu_nanocores, "only that of an agent is");
+  if (!agent::IsLevel(name_)) return {};
+  constexpr const char* kOfAgents = "only that of an agent is";
+  if (limits.cpu_nanocores) return refuse("cpu_nanocores", *limits.cpu_nanocores, kOfAgents);
+  if (limits.pids_max != KernelLimits{}.pids_max) {
+    return refuse("pids_max", limits.pids_max, kOfAgents);
   }
   return {};
 }
@@ -137,14 +140,59 @@ Result<void> ProcessTreeGroup::SetCpuRate(std::optional<std::int64_t> nanocores)
                 fmt::format("nanocores is out of range: given {}, allowed at least {}", *nanocores,
                             agent::kMinCpuNanocores));
   }
+  if (!limits_) {
+    return Fail(ErrorCode::kUpdateFailed,
+                "a rate of CPU needs the limits that it goes back to: group " + name_);
+  }
   cpu_rate_ = nanocores;
   HoldCpu();
   return {};
 }
 
-void ProcessTreeGroup::HoldCpu() {
-  std::optional<std::int64_t> rate = limits_.cpu_nanocores;
+std::optional<std::int64_t> ProcessTreeGroup::CpuRate() const {
+  std::optional<std::int64_t> rate = limits_ ? limits_->cpu_nanocores : std::nullopt;
   if (cpu_rate_) rate = std::min(rate.value_or(*cpu_rate_), *cpu_rate_);
+  return rate;
+}
+
+Result<agent::EffectiveLimits> ProcessTreeGroup::Effective() {
+  agent::EffectiveLimits limits;
+  limits.cpu_nanocores.value = CpuRate();
+  limits.cpu_nanocores.own = limits.cpu_nanocores.value.has_value();
+  if (limits.cpu_nanocores.own) limits.cpu_nanocores.holder = name_;
+  return limits;
+}
+
+// Its mark is set from outside. The number may have become another's between the descriptor and
+// the mark; then the descriptor's process is gone, and the mark is taken back.
+Result<void> ProcessTreeGroup::Adopt(pid_t pid) {
+  if (mark_ == 0) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "only the group of an agent takes processes: " + name_);
+  }
+  UniqueFd process(pid > 0 ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
+  const auto alive = [&process] {
+    return syscall(SYS_pidfd_send_signal, process.get(), 0, nullptr, 0) == 0 || errno == EPERM;
+  };
+  rlimit before{};
+  const bool known = process && prlimit(pid, RLIMIT_RSS, nullptr, &before) == 0;
+  const rlimit marked{mark_, before.rlim_max};
+  const bool set = known && prlimit(pid, RLIMIT_RSS, &marked, nullptr) == 0;
+  const int error = errno;
+  if (set && alive()) {
+    Arm(Duration(1));
+    return {};
+  }
+  if (set) prlimit(pid, RLIMIT_RSS, &before, nullptr);
+  if (set || !process || error == ESRCH) {
+    return Fail(ErrorCode::kNotFound, fmt::format("process does not exist: given {}", pid));
+  }
+  return Fail(ErrorCode::kNotPermitted,
+              fmt::format("process cannot be marked: {}: given {}", ErrnoText(error), pid));
+}
+
+void ProcessTreeGroup::HoldCpu() {
+  const std::optional<std::int64_t> rate = CpuRate();
   if (!rate) {
     duty_.reset();
     if (std::exchange(paused_, false)) Continue();

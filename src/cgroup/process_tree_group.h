@@ -35,6 +35,8 @@ class ProcessTreeGroup final : public agent::Group {
   const std::string& name() const override { return name_; }
   Result<void> SetLimits(const agent::KernelLimits& limits) override;
   Result<void> SetCpuRate(std::optional<std::int64_t> nanocores) override;
+  Result<agent::EffectiveLimits> Effective() override;
+  Result<void> Adopt(pid_t pid) override;
   Result<void> SetLabel(std::string_view text) override;
   std::string Label() override { return shared_->registry.Label(name_); }
   int JoinSelf() noexcept override;
@@ -48,6 +50,7 @@ class ProcessTreeGroup final : public agent::Group {
   int EventsFd() const override { return epoll_.get(); }
   void DrainEvents() override;
   bool Contains(pid_t pid) override { return Refresh().Has(pid); }
+  bool Holds(pid_t pid) override { return Contains(pid) || !ReadStat(pid); }
 
  private:
   using Clock = ProcessTree::Clock;
@@ -57,6 +60,7 @@ class ProcessTreeGroup final : public agent::Group {
   Result<void> Open();
   Result<void> CheckHeld(const agent::KernelLimits& limits) const;
   void HoldCpu();
+  std::optional<std::int64_t> CpuRate() const;
   ProcessTree& Refresh();
   std::vector<Member> Members();
   void Watch(const std::vector<Member>& members);
@@ -70,7 +74,7 @@ class ProcessTreeGroup final : public agent::Group {
   rlim_t mark_ = 0;  // 0: a level
   ProcessTree tree_;
   TreeMeter meter_;
-  agent::KernelLimits limits_;
+  std::optional<agent::KernelLimits> limits_;  // unset: not known, after Find
   std::optional<std::int64_t> cpu_rate_;
   std::optional<DutyCycle> duty_;
   bool paused_ = false;    // by the duty cycle

@@ -94,10 +94,6 @@ Result<std::unique_ptr<Group>> ProcessTreeHost::Create(std::string_view name,
     return std::unexpected(checked.error());
   }
   if (auto checked = CheckLimits(limits); !checked) return std::unexpected(checked.error());
-  if (agent::IsLevel(name)) {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("group is made with the first agent in it: given {}", name));
-  }
   if (const std::string why = Obstacle(); !why.empty()) return Fail(ErrorCode::kSystem, why);
   if (auto made = MakeFolder(folder_); !made) return std::unexpected(made.error());
   return ProcessTreeGroup::Make(shared_, name, limits);

@@ -73,6 +73,7 @@ Result<void> TreeRegistry::Make(std::string_view name, rlim_t mark) {
       return Failed("cannot make the folder of a group", Path(name), errno);
     }
   }
+  if (mark == 0) return {};
   Result<void> written = Write(Path(name, kMark), fmt::format("{}", mark));
   if (!written) [[maybe_unused]]
     auto removed = Remove(name);
@@ -84,8 +85,10 @@ bool TreeRegistry::Has(std::string_view name) const {
 }
 
 Result<void> TreeRegistry::Remove(std::string_view name) {
-  for (const char* file : kFiles) unlink(Path(name, file).c_str());
   const std::string path = Path(name);
+  if (Below(name).size() <= 1) {
+    for (const char* file : kFiles) unlink(Path(name, file).c_str());
+  }
   if (rmdir(path.c_str()) != 0 && errno != ENOENT) {
     if (errno != ENOTEMPTY && errno != EEXIST) {
       return Failed("cannot remove the folder of a group", path, errno);

@@ -30,7 +30,8 @@ class TreeRegistry {
 
   const std::string& root() const { return root_; }
 
-  // Makes the group, and those above it; E2076 if it is there, E2099 if it cannot be made.
+  // Makes the group, and those above it; E2076 if it is there, E2099 if it cannot be made. Without
+  // a mark (0) it is one of a tenant or session.
   Result<void> Make(std::string_view name, rlim_t mark);
   bool Has(std::string_view name) const;
   // E2080 while groups are in it. With those above it that hold nothing else. Safe to repeat.

@@ -14,7 +14,7 @@ import time
 import unittest
 
 import shapes
-from agents import PROGRAM, Agent, AgentTest, call, eventually, processes_with
+from agents import LEFTOVER_SECONDS, PROGRAM, AgentTest, call, eventually, processes_with
 
 HELD = ("kernel", "sampled")
 SPIN = "while :; do :; done"
@@ -251,7 +251,12 @@ class Shape(AgentTest):
         agent.wait()
 
     def memory_peak(self, row):
-        agent = self.run_agent([], "timeout 0.8 dd if=/dev/zero of=/dev/null bs=100M count=100000")
+        agent = self.start(["--grace", "0s"], "dd if=/dev/zero of=/dev/null bs=100M count=100000")
+        agent.up()
+        if row["grade"] in HELD:
+            eventually(lambda: agent.quota()["usage"]["memory_mb"] > 98)
+        self.mete("terminate", agent.id)
+        agent.wait()
         if row["grade"] in HELD:
             self.assertGreater(agent.report["memory_peak_bytes"], 98 << 20)
             self.assertLess(agent.report["memory_peak_bytes"], 140 << 20)
@@ -366,6 +371,48 @@ class ThisMachine(EveryRow, Shape):
 class AsNobody(EveryRow, Shape):
     shape = staticmethod(shapes.nobody)
 
+    def killed(self, agent):
+        """AgentTest.tearDown finds what is left of it, in /proc and in the runtime folder."""
+        agent.process.kill()
+        agent.process.communicate()
+        self.assertTrue(eventually(lambda: not processes_with(self.mark), LEFTOVER_SECONDS))
+
+    def test_nothing_survives_a_kill_of_mete(self):
+        agent = self.start(["--cpu", "100m"], STUBBORN)
+        agent.up()
+        self.assertTrue(eventually(lambda: len(processes_with(self.mark)) >= 6))
+        self.killed(agent)
+
+    def test_nothing_survives_a_kill_of_mete_while_it_is_suspended(self):
+        agent = self.start(["--tokens-per-hour", "1", "--on-tokens", "suspend:hard"],
+                           f"({STUBBORN}) & mete report --tokens 5; sleep 1000")
+        agent.suspended()
+        self.killed(agent)
+
+    def test_a_fork_bomb_ends_with_its_agent(self):
+        # As many as the user may have, by the kernel; each in a session of its own, and an orphan.
+        bomb = "while :; do setsid sleep 60 & done 2>/dev/null"
+        agent = self.start(["--grace", "200ms"],
+                           ["prlimit", "--nproc=100", "sh", "-c",
+                            f"while :; do (sh -c '{bomb}' &); sleep 1; done"])
+        agent.up()
+        self.assertTrue(eventually(lambda: len(processes_with(self.mark)) >= 60))
+        self.assertEqual(self.mete("terminate", agent.id).returncode, 0)
+        agent.wait()
+        self.assertEqual(processes_with(self.mark), [])
+
+    def test_a_program_that_takes_its_mark_off_is_still_held(self):
+        agent = self.start(["--grace", "200ms"],
+                           "prlimit --rss=unlimited setsid sh -c 'sleep 60 & sleep 60' & "
+                           "sleep 60")
+        agent.up()
+        self.assertTrue(eventually(lambda: len(processes_with(self.mark)) >= 5))
+        self.assertEqual(self.mete("suspend", agent.id).returncode, 0)
+        agent.suspended()
+        self.assertEqual(self.mete("terminate", agent.id).returncode, 0)
+        agent.wait()
+        self.assertEqual(processes_with(self.mark), [])
+
     def test_it_says_that_there_are_no_control_groups(self):
         found = self.doctor()
         self.assertEqual(found["layout"], "processes")
@@ -418,7 +465,7 @@ class Delegated(EveryRow, Shape):
 
 class WithoutAUnifiedHierarchy(EveryRow, Shape):
     shape = staticmethod(shapes.v1_only)
-    keys = OF_THE_SHAPE
+    keys = [("limit", "cpu"), ("limit", "memory"), ("action", "terminate")]
 
     def test_it_is_named(self):
         self.assertEqual(self.doctor()["layout"], "processes")
