@@ -73,6 +73,9 @@ class EventReader {
   // Waits until there is something to take, or the time is over: false.
   bool Wait(Duration timeout);
 
+  // The number of the event that it gives next, if that is kept; the ones before it were given.
+  std::uint64_t next() const noexcept { return next_; }
+
  private:
   friend class ResourceManager;
   friend class EventLog;

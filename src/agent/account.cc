@@ -31,7 +31,8 @@ class LocalAccount final : public Account {
 
   const TargetName& target() const override { return target_; }
   Result<Receipt> Report(const Amounts& amounts, const ReportOptions& options) override {
-    return manager_->ReportUsage(handle_, amounts, options.source);
+    if (options.key.empty()) return manager_->ReportUsage(handle_, amounts, options.source);
+    return manager_->ReportUsage(target_, amounts, options);
   }
   Result<HoldId> Reserve(const Amounts& amounts, const ReserveOptions& options) override {
     Result<Reservation> reserved = manager_->Reserve(target_, amounts, options);
@@ -70,7 +71,11 @@ class LocalAccount final : public Account {
     manager_->Advance();
   }
   int Fd() const override { return news_.get(); }
-  Result<void> Close() override { return manager_->Detach(target_); }
+  Result<void> Close() override {
+    Result<void> detached = manager_->Detach(target_);
+    Result<void> written = manager_->Flush();
+    return detached ? written : detached;
+  }
   const std::string& ledger() const override { return ledger_; }
 
  private:

@@ -109,7 +109,8 @@ std::optional<wire::HttpResponse> LedgerServer::Follow(Ticket ticket, const Even
          std::chrono::seconds(1)});
   }
   EventReader reader = query.after ? manager_.EventsAfter(*query.after) : manager_.Events();
-  starting_.push_back({ticket, query.target, std::move(reader), query.after.value_or(0)});
+  const std::uint64_t seen = reader.next() - 1;
+  starting_.push_back({ticket, query.target, std::move(reader), seen});
   mailbox_->Post([this] { FeedAll(); });
   return std::nullopt;
 }

@@ -70,9 +70,16 @@ Result<Json> RemoteAccount::Exchange(std::string_view method, std::string path, 
 }
 
 Result<void> RemoteAccount::Operate(std::string_view verb, std::string body) {
-  is_stale_ = true;
   const Result<Json> done = Exchange("POST", path_ + "/" + std::string(verb), std::move(body));
   if (!done) return std::unexpected(done.error());
+  return Keep(*done);
+}
+
+Result<void> RemoteAccount::Keep(const Json& json) {
+  Result<ResourceQuota> quota = ReadQuota(json, clock_);
+  is_stale_ = !quota;
+  if (!quota) return std::unexpected(quota.error());
+  quota_ = *std::move(quota);
   return {};
 }
 
@@ -86,6 +93,22 @@ Result<void> RemoteAccount::Follow() {
   Result<UniqueFd> stream = wire::SendUnix(socket_, follow);
   if (!stream) return std::unexpected(stream.error());
   stream_ = *std::move(stream);
+  // The owner begins to look for events before it answers, so that none is missed from here on.
+  char bytes[4096];
+  while (unread_.find("\r\n\r\n") == std::string::npos) {
+    const ssize_t got = recv(stream_.get(), bytes, sizeof bytes, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      is_gone_ = true;
+      return Fail(ErrorCode::kStoreUnavailable, "no events from the owner: " + socket_);
+    }
+    unread_.append(bytes, static_cast<std::size_t>(got));
+  }
+  if (!unread_.starts_with("HTTP/1.1 200 ")) {
+    return Fail(ErrorCode::kRateLimited,
+                "the owner gives no events: " + unread_.substr(0, unread_.find('\r')));
+  }
+  TakeLines();
   return {};
 }
 
@@ -171,8 +194,7 @@ Result<void> RemoteAccount::SetLimits(const ResourceLimits& limits) {
   body.EndObject().EndObject();
   const Result<Json> json = Exchange("PATCH", path_, body.Take());
   if (!json) return std::unexpected(json.error());
-  is_stale_ = true;
-  return {};
+  return Keep(*json);
 }
 
 Result<void> RemoteAccount::Resume(bool override_causes) {
@@ -183,10 +205,7 @@ ResourceQuota RemoteAccount::Quota() {
   if (!is_stale_ || is_gone_) return quota_;
   const Result<Json> json = Exchange("GET", path_);
   if (!json) return quota_;
-  if (Result<ResourceQuota> quota = ReadQuota(*json, clock_)) {
-    quota_ = *std::move(quota);
-    is_stale_ = false;
-  }
+  static_cast<void>(Keep(*json));
   return quota_;
 }
 

@@ -57,6 +57,7 @@ class RemoteAccount final : public agent::Account {
   Result<wire::Json> Exchange(std::string_view method, std::string path, std::string body = {},
                               std::string_view key = {});
   Result<void> Operate(std::string_view verb, std::string body = {});
+  Result<void> Keep(const wire::Json& json);  // a quota that the owner answered
   Result<void> Follow();
   void TakeLines();
 
