@@ -221,6 +221,7 @@ void Agent::Reconcile() {
     if (cause.action != QuotaAction::kTerminate) continue;
     End({cause.limit ? EndCause::kLimit : EndCause::kOperator, cause.limit});
   }
+  Throttle(quota, now);
   const Step step = NextStep(state_, {quota.suspended, ended_.has_value(), kill_wanted_});
   if (step == failed_ && retry_at_.value_or(now) > now) return;
   if (Result<void> taken = Take(step); !taken) {

@@ -119,6 +119,96 @@ TEST(Agent, KeepsItsFirstEnd) {
   EXPECT_EQ(agent->state(), State::kKilled);
 }
 
+TEST(Agent, ThrottledForItsCpuGoesDownInStepsAndBack) {
+  AgentConfig config =
+      TestConfig({{LimitKind::kCpu, "800m"}, {LimitKind::kCpuSecondsPerHour, "1"}});
+  config.cores = 2;
+  PolicyOf(config, Resource::kCpu).action = QuotaAction::kThrottle;
+  TestAgent agent(config);
+  agent.meters.cpu_ns = 1'000'000'001;
+  agent.Advance(milliseconds(500));
+  EXPECT_EQ(agent->state(), State::kRunning);
+  EXPECT_TRUE(agent->quota().throttled);
+  EXPECT_EQ(agent.NewCalls(), Calls{"SetCpuRate"});
+  EXPECT_EQ(agent->history().TakeNotices(),
+            (Calls{"throttled: cpu_seconds_per_hour: 1 s of 1 s used",
+                   "throttled: cpu at 50 %, 0.4 cores"}));
+  EXPECT_LE(agent->NextDeadline().value(), agent.clock.Now() + CpuThrottle::kStep);
+  agent.Advance(2 * CpuThrottle::kStep);
+  EXPECT_EQ(agent->history().TakeNotices(), Calls{"throttled: cpu at 10 %, 0.08 cores"});
+  // Raised: no longer a cause, and the rate ages back.
+  ResourceLimits raised;
+  raised[LimitKind::kCpuSecondsPerHour] = *ParseLimit(LimitKind::kCpuSecondsPerHour, "100");
+  ASSERT_TRUE(agent->SetLimits(raised));
+  agent->Reconcile();
+  EXPECT_FALSE(agent->quota().throttled);
+  EXPECT_EQ(agent->history().TakeNotices(),
+            (Calls{"no longer throttled", "throttled: cpu at 25 %, 0.2 cores"}));
+  agent.Advance(2 * CpuThrottle::kStep);
+  EXPECT_EQ(agent->history().TakeNotices(), Calls{"cpu at 100 % again"});
+}
+
+TEST(Agent, ClearedThrottleIsGoneAtOnce) {
+  AgentConfig config = TestConfig({{LimitKind::kCpuSecondsPerHour, "1"}});
+  PolicyOf(config, Resource::kCpu).action = QuotaAction::kThrottle;
+  TestAgent agent(config);
+  agent.meters.cpu_ns = 2'000'000'000;
+  agent.Advance(seconds(1));
+  ASSERT_TRUE(agent->quota().throttled);
+  agent->history().TakeNotices();
+  ASSERT_TRUE(agent->ClearThrottle());
+  agent->Reconcile();
+  EXPECT_FALSE(agent->quota().throttled);
+  EXPECT_EQ(agent->history().TakeNotices(), (Calls{"no longer throttled", "cpu at 100 % again"}));
+}
+
+TEST(Agent, ThrottledForTokensKeepsItsCpu) {
+  AgentConfig config = TestConfig({{LimitKind::kTokensPerHour, "10"}});
+  PolicyOf(config, Resource::kTokens) = {EnforcementMode::kHard, QuotaAction::kThrottle};
+  TestAgent agent(config);
+  agent.Tokens(11);
+  EXPECT_TRUE(agent->quota().throttled);
+  EXPECT_EQ(agent->state(), State::kRunning);
+  EXPECT_EQ(agent.NewCalls(), Calls{});
+}
+
+TEST(Agent, ThrottledForMemoryLosesCpuOnlyWhereTheKernelDoesNotSlowItDown) {
+  for (const bool slows : {true, false}) {
+    AgentConfig config = TestConfig({{LimitKind::kMemory, "64Mi"}});
+    config.memory_slows = slows;
+    PolicyOf(config, Resource::kMemory).action = QuotaAction::kThrottle;
+    TestAgent agent(config);
+    agent.meters.memory_bytes = 65 * kMebi;
+    agent.Advance(milliseconds(100));
+    EXPECT_TRUE(agent->quota().throttled);
+    EXPECT_EQ(agent.NewCalls(), slows ? Calls{} : Calls{"SetCpuRate"});
+    agent.meters.memory_bytes = 60 * kMebi;
+    agent.Advance(milliseconds(100));
+    EXPECT_FALSE(agent->quota().throttled) << "within its limit again";
+  }
+}
+
+TEST(Agent, ThatCannotBeThrottledIsTriedAgain) {
+  AgentConfig config = TestConfig({{LimitKind::kCpuSecondsPerHour, "1"}});
+  PolicyOf(config, Resource::kCpu).action = QuotaAction::kThrottle;
+  TestAgent agent(config);
+  agent.host.FailNext(cgroup::FakeCall::kSetCpuRate, {ErrorCode::kSystem, "read-only"});
+  agent.meters.cpu_ns = 2'000'000'000;
+  agent.Advance(seconds(1));
+  EXPECT_EQ(agent->history().TakeNotices().back(),
+            "cannot throttle, tried again in 1s: E2099: read-only");
+  EXPECT_LE(agent->NextDeadline().value(), agent.clock.Now() + seconds(1));
+  agent.Advance(seconds(1));
+  EXPECT_EQ(agent->history().TakeNotices(), Calls{"throttled: cpu at 50 %, 0.5 cores"});
+}
+
+TEST(Agent, HasOneCoreAtMostInItsGrace) {
+  EXPECT_EQ(GraceRate(1), 500'000'000);
+  EXPECT_EQ(GraceRate(2), 1'000'000'000);
+  EXPECT_EQ(GraceRate(64), 1'000'000'000);
+  EXPECT_EQ(GraceRate(0), 500'000'000);
+}
+
 TEST(Agent, CpuSecondsAreSampledAtTheirDeadline) {
   AgentConfig config = TestConfig({{LimitKind::kCpuSecondsPerHour, "1"}});
   config.cores = 2;
