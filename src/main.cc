@@ -18,6 +18,8 @@ constexpr const Command* kCommands[] = {
     &kQuotaResetCommand,
     &kQuotaRmCommand,
     &kEventsCommand,
+    &kStateVerifyCommand,
+    &kStateDumpCommand,
     &kSuspendCommand,
     &kResumeCommand,
     &kTerminateCommand,

@@ -58,6 +58,8 @@ extern const Command kQuotaSetCommand;
 extern const Command kQuotaResetCommand;
 extern const Command kQuotaRmCommand;
 extern const Command kEventsCommand;
+extern const Command kStateVerifyCommand;
+extern const Command kStateDumpCommand;
 extern const Command kSuspendCommand;
 extern const Command kResumeCommand;
 extern const Command kTerminateCommand;

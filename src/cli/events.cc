@@ -74,7 +74,7 @@ int PrintKept(Wanted wanted) {
   const char* separator = "{\"events\":[";
   for (;;) {
     Result<Reply> reply =
-        ledger->Call({.method = "GET", .path = PathOf(wanted, "most=1024"), .is_repeatable = true});
+        ledger->Call({.method = "GET", .path = PathOf(wanted, "most=500"), .is_repeatable = true});
     if (!reply) return PrintError(reply.error());
     const wire::Json* events = reply->json.Find("events");
     if (events == nullptr || events->AsArray() == nullptr) {

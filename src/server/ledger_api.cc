@@ -16,8 +16,9 @@ using agent::ProblemOf;
 using wire::HttpRequest;
 using wire::HttpResponse;
 
-// A reader takes a mebibyte (wire/http.h), and one quota is at most some kilobytes.
-constexpr std::size_t kPageBytes = std::size_t{768} << 10;
+// A reader takes a mebibyte (wire/http.h) and 10,000 values (wire/json.cc). One quota has up to
+// some kilobytes, and 8 limits, 8 windows, 6 policies and its causes: 150 values and more.
+constexpr std::size_t kPageQuotas = 50;
 
 HttpResponse NotFound(const HttpRequest& request) {
   return ProblemOf(
@@ -91,7 +92,8 @@ HttpResponse LedgerApi::Quotas(const HttpRequest& request, const RequestPath& pa
   const std::vector<ResourceQuota> quotas = manager_.ListQuotas(query->scope);
   std::string text = "{\"quotas\":[";
   std::size_t next = std::min(query->offset, quotas.size());
-  for (; next < quotas.size() && text.size() < kPageBytes; ++next) {
+  const std::size_t end = std::min(quotas.size(), next + kPageQuotas);
+  for (; next < end; ++next) {
     if (text.back() != '[') text += ',';
     text += AccountJson(quotas[next], owners_.RunnerOf(quotas[next].target), manager_.clock());
   }

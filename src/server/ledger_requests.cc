@@ -13,8 +13,6 @@ namespace {
 
 using wire::Json;
 
-constexpr std::size_t kMostEvents = 1024;  // of one answer: within what a reader takes
-
 std::unexpected<Error> Refuse(std::string message) {
   return Fail(ErrorCode::kInvalidArgument, std::move(message));
 }
@@ -288,8 +286,8 @@ Result<EventsQuery> ReadEventsQuery(const RequestPath& path, std::string_view la
   if (const auto most = path.Query("most")) {
     Result<std::uint64_t> number = ParseNumber("most", *most);
     if (!number) return std::unexpected(number.error());
-    if (*number < 1 || *number > kMostEvents) {
-      return Refuse("most: allowed: 1 to 1024, given: " + Quoted(*most));
+    if (*number < 1 || *number > EventsQuery::kMost) {
+      return Refuse("most: allowed: 1 to 500, given: " + Quoted(*most));
     }
     query.most = *number;
   }

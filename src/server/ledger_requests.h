@@ -44,9 +44,11 @@ Result<CreateMessage> ReadCreate(std::string_view body, const PolicySet& configu
 Result<ResourceManager::Running> ReadAttach(std::string_view body);
 
 struct EventsQuery {
+  // Of one answer. A reader takes 10,000 values (wire/json.cc), and one event has up to 18.
+  static constexpr std::size_t kMost = 500;
   std::optional<std::uint64_t> after{};
   bool follow = false;
-  std::size_t most = 1024;
+  std::size_t most = kMost;
   std::optional<TargetName> target{};  // only what concerns it: as target or as account
 };
 Result<EventsQuery> ReadEventsQuery(const RequestPath& path, std::string_view last_event_id);

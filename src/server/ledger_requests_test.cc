@@ -126,9 +126,9 @@ TEST(ReadEventsQuery, KnowsItsParameters) {
   EXPECT_FALSE(query("/v1/events?follow=false")->follow);
   EXPECT_EQ(query("/v1/events?target=tenant%2Facme")->target,
             (TargetName{QuotaScope::kTenant, "acme"}));
-  EXPECT_EQ(query("/v1/events?most=1024")->most, 1024u);
+  EXPECT_EQ(query("/v1/events?most=500")->most, 500u);
   for (const char* bad :
-       {"/e?after=x", "/e?after=-1", "/e?after=", "/e?follow=1", "/e?most=0", "/e?most=1025",
+       {"/e?after=x", "/e?after=-1", "/e?after=", "/e?follow=1", "/e?most=0", "/e?most=501",
         "/e?target=a1", "/e?before=1", "/e?after=18446744073709551616"}) {
     const auto refused = query(bad);
     ASSERT_FALSE(refused) << bad;

@@ -222,7 +222,7 @@ TEST_F(LedgerServerTest, WindowsEndInTimeWhileNobodyAsks) {
 
 TEST_F(LedgerServerTest, TooMuchIsRefused) {
   Start();
-  EXPECT_EQ(Ask("POST", "/v1/quotas", std::string(70'000, ' ')).status, 413);
+  EXPECT_EQ(Ask("POST", "/v1/quotas", std::string(100'000, ' ')).status, 413);
   EXPECT_EQ(
       Ask("POST", "/v1/quotas/agent/a/usage", "{\"tokens\":" + std::string(500, '1') + "}").status,
       400);
