@@ -1,6 +1,9 @@
 #include "agent/host.h"
 
+#include <signal.h>
+
 #include <algorithm>
+#include <cerrno>
 
 namespace mete::agent {
 namespace {
@@ -51,6 +54,8 @@ Result<std::int64_t> Group::ReadCpu() {
 Result<PressureWatch> Group::WatchPressure(Pressure, Duration, Duration) {
   return CannotHere("watching the pressure on a group");
 }
+
+bool Group::Holds(pid_t pid) { return Contains(pid) || (kill(pid, 0) != 0 && errno == ESRCH); }
 
 Result<std::vector<FoundGroup>> Host::Scan() { return CannotHere("finding all groups"); }
 

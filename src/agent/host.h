@@ -196,7 +196,7 @@ class Group {
 
   // Whether every limit of the group holds the process: it is in the group in every hierarchy. True
   // also of one that is gone.
-  virtual bool Holds(pid_t pid) { return Contains(pid); }
+  virtual bool Holds(pid_t pid);
 };
 inline constexpr std::size_t kMaxLabelBytes = 4000;
 

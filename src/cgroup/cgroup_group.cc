@@ -67,12 +67,16 @@ Result<std::unique_ptr<agent::Group>> CgroupGroup::Find(std::shared_ptr<const Ro
 void CgroupGroup::OpenFiles() {
   controls_ = directories_.controls();
   meters_ = std::make_unique<Meters>(controls_);
-  group_events_.reset(openat(directories_.unified(), "cgroup.events", O_RDONLY | O_CLOEXEC));
+  meters_->events(directories_.unified());  // so that a wait never lacks the descriptor
 }
 
 Result<void> CgroupGroup::Prepare(const KernelLimits& limits) {
   OpenFiles();
-  if (!group_events_ || faccessat(directories_.unified(), "cgroup.freeze", F_OK, 0) != 0) {
+  if (meters_->events(directories_.unified()) < 0) {
+    return Fail(ErrorCode::kSystem,
+                fmt::format("cgroup.events cannot be opened: {}", ErrnoText(errno)));
+  }
+  if (faccessat(directories_.unified(), "cgroup.freeze", F_OK, 0) != 0) {
     return Fail(ErrorCode::kSystem,
                 "group cannot be frozen here: the kernel has no cgroup.freeze "
                 "(Linux 5.2 or later is needed)");
@@ -189,10 +193,14 @@ int CgroupGroup::WriteFreeze(bool frozen) {
 
 Result<void> CgroupGroup::Freeze(Duration deadline) {
   const auto start = Clock::now();
-  // Put back at the end: a frozen group uses nothing.
-  const QuotaLift lift(controls_.cpu, directories_.levels_above(), is_level_);
+  // Only of what is already to stand still, and put back while it does: whoever is killed in
+  // between leaves no group that runs without its quota.
   int error = WriteFreeze(true);
-  if (error == 0 && WaitFor(group_events_.get(), "frozen", 1, deadline)) return {};
+  {
+    const QuotaLift lift(controls_.cpu, directories_.levels_above(), is_level_);
+    if (error == 0 && WaitFor(meters_->events(directories_.unified()), "frozen", 1, deadline))
+      return {};
+  }
   WriteFreeze(false);
   return Fail(
       ErrorCode::kSuspendFailed,
@@ -239,7 +247,8 @@ bool CgroupGroup::KillByProcess(Clock::time_point end) {
     for (pid_t pid : pids) SignalIn(pid, SIGKILL, directories_.paths());
     if (Left(end) == Duration(0)) return false;
     // Also the pause between rounds, which is shorter if the group becomes empty.
-    WaitFor(group_events_.get(), "populated", 0, std::min<Duration>(Left(end), kKillAgain));
+    WaitFor(meters_->events(directories_.unified()), "populated", 0,
+            std::min<Duration>(Left(end), kKillAgain));
   }
 }
 
@@ -249,17 +258,19 @@ int CgroupGroup::KillUntilEmpty(Clock::time_point end) {
   for (;;) {
     if (int error = WriteAt(directories_.unified(), "cgroup.kill", "1")) return error;
     const Duration step = std::min<Duration>(Left(end), kKillAgain);
-    if (WaitFor(group_events_.get(), "populated", 0, step)) return 0;
+    if (WaitFor(meters_->events(directories_.unified()), "populated", 0, step)) return 0;
     if (Left(end) == Duration(0)) return ETIME;
   }
 }
 
 Result<void> CgroupGroup::Kill(Duration deadline) {
   const auto start = Clock::now();
+  // Killed before the quota is lifted, as in Freeze: nobody runs on without it.
+  int error = WriteAt(directories_.unified(), "cgroup.kill", "1");
   QuotaLift lift(controls_.cpu, directories_.levels_above(), is_level_);
   // They need CPU time to die, also if this call gives up on them; a level is used again.
   if (!is_level_) lift.KeepOwn();
-  int error = KillUntilEmpty(start + deadline);
+  if (error == 0) error = KillUntilEmpty(start + deadline);
   if (error == ENODEV) return {};  // removed already: nobody is in it
   // Without cgroup.kill (before Linux 5.14), and for processes that left the unified group only.
   if (error == 0 || error == ENOENT) error = KillByProcess(start + deadline) ? 0 : ETIME;

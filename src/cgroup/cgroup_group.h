@@ -72,7 +72,6 @@ class CgroupGroup final : public agent::Group {
   std::optional<std::int64_t> cpu_rate_;       // held as well, if it is the lower one
   EventSource events_;
   std::unique_ptr<Meters> meters_;
-  UniqueFd group_events_;  // for waiting; reading it must not clear events_
 };
 
 }  // namespace mete::cgroup

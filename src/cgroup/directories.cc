@@ -30,6 +30,12 @@ Result<void> CannotMake(const Root& root, std::string_view relative, int error) 
                                               relative, ErrnoText(error)));
 }
 
+// What a process writes itself to. A thread that moves itself (v1 has "tasks") needs not stop all
+// others of the machine, as a process must; between fork and exec there is but one.
+const char* EnterFile(const Root& root) {
+  return root.controller.empty() ? "cgroup.procs" : "tasks";
+}
+
 void Pause(int attempt) {
   const timespec time{0, std::min(1 << attempt, 64) * 1'000'000L};
   nanosleep(&time, nullptr);
@@ -99,7 +105,7 @@ Directories::Directories(std::shared_ptr<const Roots> roots, std::string_view na
     relative_.append("/").append(part);
   }
   for (const Root& root : roots_->all) paths_.push_back(JoinPath(root.path, relative_));
-  leaves_.resize(roots_->all.size());
+  dirs_.resize(roots_->all.size());
 }
 
 // EEXIST is as good as made; ENOENT: one above was removed meanwhile, so the caller tries again.
@@ -166,15 +172,14 @@ Result<void> Directories::PassControllers(const Root& root) {
   return {};
 }
 
-Result<void> Directories::OpenOne(const Root& root, Leaf& leaf) {
-  leaf.dir.reset(openat(root.base.get(), relative_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // A thread that moves itself (v1 has "tasks") needs not stop all others of the machine, as a
-  // process must; between fork and exec there is but one.
-  const char* file = "cgroup.procs";
-  if (leaf.dir && faccessat(leaf.dir.get(), "tasks", F_OK, 0) == 0) file = "tasks";
-  if (leaf.dir) leaf.enter.reset(openat(leaf.dir.get(), file, O_WRONLY | O_CLOEXEC));
-  if (!leaf.enter) return CannotMake(root, fmt::format("{}/{}", relative_, file), errno);
-  return {};
+Result<void> Directories::OpenOne(const Root& root, UniqueFd& dir) {
+  dir.reset(openat(root.base.get(), relative_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir) return CannotMake(root, relative_, errno);
+  const char* file = EnterFile(root);
+  if (faccessat(dir.get(), file, W_OK, AT_EACCESS) == 0) return {};
+  const int error = errno;
+  dir.reset();
+  return CannotMake(root, fmt::format("{}/{}", relative_, file), error);
 }
 
 Result<void> Directories::Make() {
@@ -186,7 +191,7 @@ Result<void> Directories::Make() {
       made = MakeOne(root);  // an empty leftover of a crash: the name is ours in the unified one
     }
     if (made) made = PassControllers(root);
-    if (made) made = OpenOne(root, leaves_[i]);
+    if (made) made = OpenOne(root, dirs_[i]);
     if (made) continue;
     // A directory that was there before (only the last one can be such) is not ours to remove.
     const bool ours = made.error().code == ErrorCode::kSystem;
@@ -201,7 +206,7 @@ Result<void> Directories::Make() {
 
 Result<void> Directories::Open() {
   for (std::size_t i = 0; i < roots_->all.size(); ++i) {
-    Result<void> opened = OpenOne(roots_->all[i], leaves_[i]);
+    Result<void> opened = OpenOne(roots_->all[i], dirs_[i]);
     if (!opened && i == 0) {
       return Fail(ErrorCode::kNotFound, fmt::format("group does not exist: {}", paths_.front()));
     }
@@ -209,22 +214,32 @@ Result<void> Directories::Open() {
   return {};
 }
 
+// The descriptor is not kept from the start: there may be a thousand groups, and one process that
+// joins.
+int Directories::Enter(std::size_t which) const noexcept {
+  const int file = openat(dirs_[which].get(), EnterFile(roots_->all[which]), O_WRONLY | O_CLOEXEC);
+  if (file < 0) return errno;
+  const int error = write(file, "0", 1) == 1 ? 0 : errno;
+  close(file);
+  return error;
+}
+
 int Directories::Join() const noexcept {
-  if (write(leaves_.front().enter.get(), "0", 1) != 1) return errno;
+  if (const int error = Enter(0)) return error;
   return JoinOutsideUnified();
 }
 
 int Directories::JoinOutsideUnified() const noexcept {
-  for (std::size_t i = 1; i < leaves_.size(); ++i) {
-    if (write(leaves_[i].enter.get(), "0", 1) != 1) return errno;
+  for (std::size_t i = 1; i < dirs_.size(); ++i) {
+    if (const int error = Enter(i)) return error;
   }
   return 0;
 }
 
 // In the order of Join, for the same reasons.
 int Directories::Move(pid_t pid) const {
-  for (const Leaf& leaf : leaves_) {
-    if (const int error = WriteAt(leaf.dir.get(), "cgroup.procs", fmt::format("{}", pid))) {
+  for (const UniqueFd& dir : dirs_) {
+    if (const int error = WriteAt(dir.get(), "cgroup.procs", fmt::format("{}", pid))) {
       return error;
     }
   }
@@ -280,16 +295,16 @@ std::string Directories::directory_of(std::size_t controller) const {
 
 ControlDirs Directories::controls() const {
   auto one = [&](std::size_t which, std::size_t index) {
-    const Version version = leaves_[index].dir ? roots_->versions[which] : Version::kNone;
-    return ControlDirs::One{version, version == Version::kNone ? -1 : leaves_[index].dir.get()};
+    const Version version = dirs_[index] ? roots_->versions[which] : Version::kNone;
+    return ControlDirs::One{version, version == Version::kNone ? -1 : dirs_[index].get()};
   };
   return {one(0, roots_->cpu), one(1, roots_->memory), one(2, roots_->pids)};
 }
 
 std::vector<pid_t> Directories::ProcessesOutsideUnified() const {
   std::vector<pid_t> pids;
-  for (std::size_t i = 1; i < leaves_.size(); ++i) {
-    std::vector<pid_t> more = ProcessesIn(leaves_[i].dir.get());
+  for (std::size_t i = 1; i < dirs_.size(); ++i) {
+    std::vector<pid_t> more = ProcessesIn(dirs_[i].get());
     pids.insert(pids.end(), more.begin(), more.end());
   }
   return pids;

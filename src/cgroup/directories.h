@@ -60,7 +60,7 @@ class Directories {
   // somebody's that has no process yet. REQUIRES for success: no process is in it.
   Result<void> Remove();
 
-  int unified() const { return leaves_.front().dir.get(); }
+  int unified() const { return dirs_.front().get(); }
   // The groups of a session and a tenant above this one.
   int levels_above() const { return static_cast<int>(levels_.size()) - 1; }
   ControlDirs controls() const;
@@ -70,23 +70,20 @@ class Directories {
   std::vector<pid_t> ProcessesOutsideUnified() const;  // still in a v1 group
 
  private:
-  struct Leaf {
-    UniqueFd dir, enter;  // what a process writes itself to
-  };
-
   Result<void> MakeOne(const Root& root);
   Result<void> MakeLevels(const Root& root);
   void RemoveLevels(const Root& root) const;
   int RemoveOne(const Root& root) const;
+  int Enter(std::size_t which) const noexcept;
   Result<void> PassControllers(const Root& root);
-  Result<void> OpenOne(const Root& root, Leaf& leaf);
+  Result<void> OpenOne(const Root& root, UniqueFd& dir);
 
   std::shared_ptr<const Roots> roots_;
   std::string relative_;             // "mete/<name>"
   std::vector<std::string> levels_;  // "mete", "mete/t-acme", ..: those above it, from the top
   bool is_level_;                    // of a tenant or session, or the top itself
   std::vector<std::string> paths_;
-  std::vector<Leaf> leaves_;  // as roots_->all
+  std::vector<UniqueFd> dirs_;  // as roots_->all
 };
 
 }  // namespace mete::cgroup

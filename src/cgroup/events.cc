@@ -22,6 +22,8 @@ using std::chrono::milliseconds;
 // How long after an out-of-memory notice to look again; more than the 13 ms seen until the kill.
 constexpr Duration kLookAgain = milliseconds(20);
 
+constexpr const char* kOomControl = "memory.oom_control";
+
 Result<void> Failed(const char* what, int error) {
   return Fail(ErrorCode::kSystem, fmt::format("{} cannot be watched: {}", what, ErrnoText(error)));
 }
@@ -68,16 +70,15 @@ Result<void> EventSource::OpenMemory(const ControlDirs::One& memory) {
       return Failed("memory.events", errno);
     }
   } else if (memory.version == Version::kV1) {
-    oom_control_.reset(openat(memory.dir, "memory.oom_control", O_RDONLY | O_CLOEXEC));
+    // The kernel needs the file for the registration alone.
+    const UniqueFd oom_control(openat(memory.dir, kOomControl, O_RDONLY | O_CLOEXEC));
     oom_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    again_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    if (!oom_control_ || !oom_ || !again_) return Failed("memory.oom_control", errno);
-    if (int error = Register(memory.dir, oom_.get(), oom_control_.get(), "")) {
-      return Failed("memory.oom_control", error);
+    if (!oom_control || !oom_) return Failed(kOomControl, errno);
+    if (int error = Register(memory.dir, oom_.get(), oom_control.get(), "")) {
+      return Failed(kOomControl, error);
     }
-    if (!Add(oom_.get(), EPOLLIN) || !Add(again_.get(), EPOLLIN)) {
-      return Failed("memory.oom_control", errno);
-    }
+    if (!Add(oom_.get(), EPOLLIN)) return Failed(kOomControl, errno);
+    memory_dir_ = memory.dir;
   }
   return {};
 }
@@ -107,9 +108,13 @@ Result<void> EventSource::SetLine(const ControlDirs::One& memory,
   return {};
 }
 
-void EventSource::Arm(Duration after) {
+void EventSource::LookAgain() {
+  if (!again_) {
+    again_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    if (again_) Add(again_.get(), EPOLLIN);
+  }
   itimerspec when{};
-  when.it_value.tv_nsec = after.count();
+  when.it_value.tv_nsec = kLookAgain.count();
   timerfd_settime(again_.get(), 0, &when, nullptr);
 }
 
@@ -125,8 +130,8 @@ void EventSource::Drain() {
   std::uint64_t count = 0;
   const bool announced = read(oom_.get(), &count, sizeof count) > 0;
   ReadCounter(again_.get());
-  auto control = ReadFrom(oom_control_.get(), buffer);
-  if (announced || (control && NumberAfter(*control, "under_oom").value_or(0) > 0)) Arm(kLookAgain);
+  auto control = ReadAt(memory_dir_, kOomControl, buffer);
+  if (announced || (control && NumberAfter(*control, "under_oom").value_or(0) > 0)) LookAgain();
 }
 
 bool WaitFor(int group_events, std::string_view key, std::int64_t wanted, Duration deadline) {

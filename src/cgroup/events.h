@@ -21,7 +21,7 @@ namespace mete::cgroup {
 
 class EventSource {
  public:
-  // `unified` is the group's directory there; descriptors are borrowed for this call.
+  // `unified` is the group's directory there; those in `dirs` must stay open.
   Result<void> Open(int unified, const ControlDirs& dirs);
 
   // Watches for the use reaching `line`; unset ends it. If it is reached already, the descriptor is
@@ -34,14 +34,15 @@ class EventSource {
  private:
   bool Add(int fd, std::uint32_t events);
   Result<void> OpenMemory(const ControlDirs::One& memory);
-  void Arm(Duration after);
+  void LookAgain();
 
   UniqueFd epoll_;
-  UniqueFd group_events_;        // cgroup.events
-  UniqueFd memory_events_;       // memory.events
-  UniqueFd pids_events_;         // pids.events
-  UniqueFd oom_control_;         // memory.oom_control
-  UniqueFd oom_, line_, again_;  // event descriptors and the timer
+  UniqueFd group_events_;   // cgroup.events
+  UniqueFd memory_events_;  // memory.events
+  UniqueFd pids_events_;    // pids.events
+  int memory_dir_ = -1;     // v1: borrowed from the group
+  UniqueFd oom_, line_;     // event descriptors
+  UniqueFd again_;          // the timer, once there is something to look at again
 };
 
 // Waits until the value after the key ("populated", "frozen") in this cgroup.events descriptor is

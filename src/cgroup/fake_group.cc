@@ -290,8 +290,6 @@ bool FakeGroup::Contains(pid_t pid) {
                                           [mark](const auto& leaf) { return leaf->mark == mark; });
 }
 
-bool FakeGroup::Holds(pid_t pid) { return Contains(pid) || (kill(pid, 0) != 0 && errno == ESRCH); }
-
 Sample FakeGroup::MeasureLeaf(FakeState& leaf) {
   Sample sample;
   const std::vector<pid_t> members = Marked(leaf.mark);

@@ -59,7 +59,6 @@ class FakeGroup final : public agent::Group {
   Result<agent::PressureWatch> WatchPressure(agent::Pressure what, Duration stall,
                                              Duration window) override;
   bool Contains(pid_t pid) override;
-  bool Holds(pid_t pid) override;
 
  private:
   std::optional<Error> Begin(FakeCall call, const char* logged);

@@ -144,6 +144,8 @@ std::string InBoundedGroup(const Places& places, const char* file, const char* l
 }
 
 TEST_F(Faults, TooManyOrTooDeepGroupsAreReportedAndLeaveNothing) {
+  if (!places_.hybrid())
+    GTEST_SKIP() << "v2: groups are not made in the caller's own, see layout.h";
   for (const auto& [file, limit, at] :
        {std::array{"cgroup.max.descendants", "0", "/mete:"},
         std::array{"cgroup.max.descendants", "1", "/mete/t-t:"},

@@ -3,8 +3,17 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cerrno>
 
 namespace mete::cgroup {
+namespace {
+
+std::unexpected<Error> CannotRead(const KeptFile& file, int error) {
+  return Fail(ErrorCode::kSystem,
+              fmt::format("{} cannot be read: {}", file.name(), ErrnoText(error)));
+}
+
+}  // namespace
 
 Meters::Meters(const ControlDirs& dirs)
     : memory_(dirs.memory.version == Version::kV1 ? "memory.usage_in_bytes" : "memory.current"),
@@ -12,53 +21,71 @@ Meters::Meters(const ControlDirs& dirs)
       out_of_memory_(dirs.memory.version == Version::kV1 ? "memory.oom_control" : "memory.events"),
       hits_("memory.failcnt") {}
 
-void Meters::ReadMemory(const ControlDirs::One& memory, agent::Sample& sample) {
+// Empty where the kernel has no such file. Nothing else may pass for nothing used: an owner of many
+// groups may be out of descriptors.
+Result<std::string_view> Meters::Text(KeptFile& file, int dir, FileBuffer& buffer) {
+  auto text = file.Read(dir, buffer);
+  if (text) return *text;
+  if (text.error() == ENOENT || text.error() == EOPNOTSUPP) return std::string_view();
+  return CannotRead(file, text.error());
+}
+
+Result<void> Meters::ReadMemory(const ControlDirs::One& memory, agent::Sample& sample) {
   FileBuffer buffer;
-  if (auto text = memory_.Read(memory.dir, buffer))
-    sample.memory_bytes = NumberIn(*text).value_or(0);
+  auto text = Text(memory_, memory.dir, buffer);
+  if (!text) return std::unexpected(text.error());
+  sample.memory_bytes = NumberIn(*text).value_or(0);
   highest_seen_ = std::max(highest_seen_, sample.memory_bytes);
-  auto peak = peak_.Read(memory.dir, buffer);
-  sample.memory_peak_bytes = peak ? NumberIn(*peak).value_or(0) : highest_seen_;
-  auto events = out_of_memory_.Read(memory.dir, buffer);
-  if (events) sample.oom_kills = NumberAfter(*events, "oom_kill").value_or(0);
+  text = Text(peak_, memory.dir, buffer);
+  if (!text) return std::unexpected(text.error());
+  sample.memory_peak_bytes = text->empty() ? highest_seen_ : NumberIn(*text).value_or(0);
+  text = Text(out_of_memory_, memory.dir, buffer);
+  if (!text) return std::unexpected(text.error());
+  sample.oom_kills = NumberAfter(*text, "oom_kill").value_or(0);
   if (memory.version == Version::kV2) {
-    if (events) sample.memory_max_hits = NumberAfter(*events, "max").value_or(0);
-    return;
+    sample.memory_max_hits = NumberAfter(*text, "max").value_or(0);
+    return {};
   }
-  if (auto text = hits_.Read(memory.dir, buffer)) {
-    sample.memory_max_hits = NumberIn(*text).value_or(0);
-  }
+  text = Text(hits_, memory.dir, buffer);
+  if (!text) return std::unexpected(text.error());
+  sample.memory_max_hits = NumberIn(*text).value_or(0);
+  return {};
+}
+
+Result<void> Meters::ReadPids(const ControlDirs::One& pids, agent::Sample& sample) {
+  FileBuffer buffer;
+  auto text = Text(pids_, pids.dir, buffer);
+  if (!text) return std::unexpected(text.error());
+  sample.pids = NumberIn(*text).value_or(0);
+  text = Text(pids_events_, pids.dir, buffer);
+  if (!text) return std::unexpected(text.error());
+  sample.pids_max_hits = NumberAfter(*text, "max").value_or(0);
+  return {};
 }
 
 Result<agent::Sample> Meters::Read(int unified, const ControlDirs& dirs) {
   agent::Sample sample;
   FileBuffer buffer;
   auto events = group_events_.Read(unified, buffer);
-  if (!events) {
-    return Fail(ErrorCode::kSystem,
-                fmt::format("cgroup.events cannot be read: {}", ErrnoText(events.error())));
-  }
+  if (!events) return CannotRead(group_events_, events.error());
   sample.populated = NumberAfter(*events, "populated") == 1;
   sample.frozen = NumberAfter(*events, "frozen") == 1;
-  // The unified hierarchy counts CPU time in every group, with or without its cpu controller.
-  auto cpu = cpu_.Read(unified, buffer);
-  if (cpu) sample.cpu_ns = NumberAfter(*cpu, "usage_usec").value_or(0) * 1000;
-  if (dirs.memory.version != Version::kNone) ReadMemory(dirs.memory, sample);
-  if (dirs.pids.version != Version::kNone) {
-    if (auto text = pids_.Read(dirs.pids.dir, buffer)) sample.pids = NumberIn(*text).value_or(0);
-    if (auto text = pids_events_.Read(dirs.pids.dir, buffer)) {
-      sample.pids_max_hits = NumberAfter(*text, "max").value_or(0);
-    }
-  }
+  auto cpu = ReadCpu(unified);
+  if (!cpu) return std::unexpected(cpu.error());
+  sample.cpu_ns = *cpu;
+  Result<void> read;
+  if (dirs.memory.version != Version::kNone) read = ReadMemory(dirs.memory, sample);
+  if (read && dirs.pids.version != Version::kNone) read = ReadPids(dirs.pids, sample);
+  if (!read) return std::unexpected(read.error());
   return sample;
 }
 
+// The unified hierarchy counts CPU time in every group, with or without its cpu controller.
 Result<std::int64_t> Meters::ReadCpu(int unified) {
   FileBuffer buffer;
-  auto cpu = cpu_.Read(unified, buffer);
-  if (cpu) return NumberAfter(*cpu, "usage_usec").value_or(0) * 1000;
-  return Fail(ErrorCode::kSystem,
-              fmt::format("cpu.stat cannot be read: {}", ErrnoText(cpu.error())));
+  auto text = Text(cpu_, unified, buffer);
+  if (!text) return std::unexpected(text.error());
+  return NumberAfter(*text, "usage_usec").value_or(0) * 1000;
 }
 
 }  // namespace mete::cgroup

@@ -11,15 +11,21 @@ class Meters {
  public:
   explicit Meters(const ControlDirs& dirs);
 
-  // `unified` is the group's directory there. A reading that the kernel does not offer stays 0;
-  // an error means that the group itself cannot be read (it was removed).
+  // `unified` is the group's directory there. A reading that the kernel does not offer stays 0; an
+  // error means that the group was removed, or that there are no descriptors left.
   Result<agent::Sample> Read(int unified, const ControlDirs& dirs);
+
+  // cgroup.events, to wait for a change of it; kept, and not the one of an EventSource, which would
+  // miss what is read here. -1: it cannot be opened.
+  int events(int unified) { return group_events_.Open(unified); }
 
   // The CPU time alone, in nanoseconds.
   Result<std::int64_t> ReadCpu(int unified);
 
  private:
-  void ReadMemory(const ControlDirs::One& memory, agent::Sample& sample);
+  static Result<std::string_view> Text(KeptFile& file, int dir, FileBuffer& buffer);
+  Result<void> ReadMemory(const ControlDirs::One& memory, agent::Sample& sample);
+  Result<void> ReadPids(const ControlDirs::One& pids, agent::Sample& sample);
 
   KeptFile cpu_{"cpu.stat"};
   KeptFile group_events_{"cgroup.events"};
