@@ -206,8 +206,6 @@ Settlement Ledger::AnswerOf(Step& step, const SettledHold& hold) {
   if (!hold.is_restored) return answer;
   Begin(step, Access::kLook);
   Finish(step);
-  answer.receipt.recorded = answer.used.named();
-  answer.receipt.replayed = true;
   FillFigures(step, answer.receipt);
   SetState(answer.receipt, HeldBack(step.leaf()), HeldBack(step.leaf()));
   return answer;

@@ -9,6 +9,7 @@
 
 #include "quota/reference_test.h"
 #include "quota/rule_rows_test.h"
+#include "quota/store_double_test.h"
 
 namespace mete::reference {
 namespace {
@@ -35,23 +36,27 @@ const std::vector<TargetName>& Names() {
   return names;
 }
 
-// One world and its model. A difference ends it, and is told in words.
+// One world and its model. A difference ends it, and is told in words. One that is stored is ended
+// now and then, in order or as by a crash after a flush, and goes on from its store, of which some
+// writes fail.
 class Game {
  public:
-  Game(std::uint64_t seed, Mistake mistake)
+  Game(std::uint64_t seed, Mistake mistake, bool stored = false)
       : random_(seed),
         driven_(Below(2) == 0),
+        stored_(stored),
         config_(MakeConfig()),
-        clock_(Time(hours(1000))),
-        manager_(*ResourceManager::Create(config_, clock_)),
+        clock_(Time(hours(1000)), WallTime(hours(500'000))),
+        manager_(Open()),
         events_(manager_->Events()),
         model_(config_, mistake) {
-    model_.MoveTo(clock_.Now());
+    model_.MoveTo(ModelNow());
   }
 
   // Nothing, while they agree.
   std::string Step() {
     Move(Span());
+    if (stored_ && OneIn(25)) Restart();
     if (difference_.empty()) Operate();
     if (difference_.empty()) CompareEvents();
     const TargetName& one = Names()[Below(Names().size())];
@@ -84,6 +89,67 @@ class Game {
                   std::to_string(static_cast<std::int64_t>(expected));
   }
 
+  // Restarts
+
+  std::unique_ptr<ResourceManager> Open() {
+    if (!stored_) return *ResourceManager::Create(config_, clock_);
+    return *ResourceManager::Create(config_, clock_, std::make_unique<StoreDouble>(*disk_));
+  }
+
+  void Restart() {
+    Operate();  // or hardly ever anything was written at this very moment
+    CompareEvents();
+    if (!difference_.empty()) return;
+    operation_ = "restart";
+    if (OneIn(4)) disk_->Fail(static_cast<int>(1 + Below(3)));
+    if (OneIn(2)) {
+      // A crash: what is written after the flush is lost with the old store.
+      Flush();
+      auto next = std::make_unique<StoreSwitch>(disk_->Image());
+      manager_.reset();
+      disk_ = std::move(next);
+    } else {
+      Flush();
+      manager_.reset();
+    }
+    // Where the wall clock cannot be trusted, time stands still from the last batch on.
+    const bool is_marked = disk_->Image().mark.time == clock_.Now();
+    // What several deadlines that passed meanwhile do depends on which comes first: so not of games
+    // that are driven by them.
+    if (is_marked && !driven_ && OneIn(2)) Reboot();
+    disk_->Fail(0);
+    manager_ = Open();
+    events_ = manager_->EventsAfter(last_event_);
+    model_.MoveTo(ModelNow());
+    std::vector<TargetName> order;
+    for (const auto& [slot, quota] : disk_->Image().quotas) order.push_back(quota.target);
+    model_.Restart(hours(24), order);
+    given_.clear();
+    number_of_.clear();
+    if (next_usage_ != Time::max()) next_usage_ = clock_.Now() + config_.usage_report_interval;
+    ++seen_["restart"];
+  }
+
+  // The machine is off for a while, and then on for one before this starts again.
+  void Reboot() {
+    const Duration off = seconds(Below(8000)), on = seconds(Below(8000));
+    const bool trusted = OneIn(2);
+    shift_ = ModelNow().time_since_epoch() + (trusted ? off : -on);
+    clock_.SetSynchronised(trusted);
+    clock_.Reboot(off);
+    clock_.Advance(on);
+    ++seen_[trusted ? "reboot" : "reboot with a wrong clock"];
+  }
+
+  // The clock begins anew with each boot.
+  Time ModelNow() const { return clock_.Now() + shift_; }
+
+  // Everything up to now is on disk, also if some writes fail.
+  void Flush() {
+    while (stored_ && !manager_->Flush()) {
+    }
+  }
+
   // Time
 
   Duration Span() {
@@ -105,10 +171,10 @@ class Game {
     while (driven_ && difference_.empty()) {
       const std::optional<Time> next = manager_->NextDeadline();
       const std::optional<Time> due = model_.NextDue();
-      Check(!due || (next && *next <= *due), "the next deadline comes too late");
+      Check(!due || (next && *next + shift_ <= *due), "the next deadline comes too late");
       if (!next || *next > end) break;
       clock_.Advance(std::max(*next - clock_.Now(), Duration(0)));
-      model_.MoveTo(clock_.Now());
+      model_.MoveTo(ModelNow());
       const int at_once = model_.Due();
       if (clock_.Now() >= next_usage_) {
         model_.ReportUsage();
@@ -122,7 +188,7 @@ class Game {
       }
     }
     clock_.Advance(std::max(end - clock_.Now(), Duration(0)));
-    model_.MoveTo(clock_.Now());
+    model_.MoveTo(ModelNow());
   }
 
   // What is asked for
@@ -254,7 +320,7 @@ class Game {
     Same(receipt, expected.refusal);
     if (receipt && difference_.empty()) {
       CompareReceipt(*receipt, expected);
-      Check(receipt->elapsed == clock_.Now() - account.main_start, "elapsed");
+      Check(receipt->elapsed == ModelNow() - account.main_start, "elapsed");
     }
   }
 
@@ -295,7 +361,11 @@ class Game {
     const Answer expected = model_.Settle(id, actual);
     Same(settlement, expected.refusal);
     if (!settlement || !difference_.empty()) return;
-    CompareReceipt(settlement->receipt, expected);
+    if (expected.is_restored) {
+      Check(settlement->receipt.replayed, "a settlement that a store has kept");
+    } else {
+      CompareReceipt(settlement->receipt, expected);
+    }
     Check(settlement->used.named() == expected.recorded, "settled");
     Check(settlement->above_hold == ToAmounts(expected.above), "above the hold");
   }
@@ -340,9 +410,19 @@ class Game {
 
   // Comparison
 
+  std::vector<Event> TakeEvents() {
+    Flush();
+    std::vector<Event> events = events_.Take(100'000).events;
+    if (!events.empty()) last_event_ = events.back().sequence;
+    std::erase_if(events, [](const Event& event) {
+      return event.kind == EventKind::kStoreUnavailable || event.kind == EventKind::kStoreRecovered;
+    });
+    return events;
+  }
+
   void CompareEvents() {
     std::vector<Happened> expected = model_.TakeEvents();
-    std::vector<Event> events = events_.Take(100'000).events;
+    std::vector<Event> events = TakeEvents();
     // Records of usage come account by account, in no order that the rules would name.
     std::sort(events.begin(), events.end(), [](const Event& a, const Event& b) {
       if (a.kind != EventKind::kUsage || b.kind != EventKind::kUsage)
@@ -378,7 +458,7 @@ class Game {
   // as what freed a target.
   void CompareUnordered() {
     std::vector<std::string> is, expected;
-    for (const Event& event : events_.Take(100'000).events) {
+    for (const Event& event : TakeEvents()) {
       is.push_back(std::string(NameOf(event.kind)) + " " + event.target.ToString());
     }
     for (const Happened& one : model_.TakeEvents()) {
@@ -418,17 +498,22 @@ class Game {
       CheckAmount(is.held, model_.Held(*account, InfoOf(kind).resource), limit + ": held");
       const bool has_window = InfoOf(kind).counting == Counting::kWindow || kind == LimitKind::kCpu;
       Check(is.reset_at.has_value() == has_window, limit + ": window");
-      if (is.reset_at) Check(*is.reset_at == model_.EndOf(*account, kind), limit + ": reset_at");
+      if (is.reset_at)
+        Check(*is.reset_at + shift_ == model_.EndOf(*account, kind), limit + ": reset_at");
       Check(is.violated == (model_.IsCompared(*account, expected) && is.used > is.effective),
             limit + ": violated");
     }
   }
 
   std::mt19937_64 random_;
-  bool driven_;  // by its deadlines, as a program would; else only by what is asked
+  const bool driven_;  // by its deadlines, as a program would; else only by what is asked
   Time next_usage_ = Time::max();
+  const bool stored_;
+  std::unique_ptr<StoreSwitch> disk_ = std::make_unique<StoreSwitch>();
   ManagerConfig config_;
   VirtualClock clock_;
+  Duration shift_{0};  // of the model's time, which goes on over a reboot
+  std::uint64_t last_event_ = 0;
   std::unique_ptr<ResourceManager> manager_;
   EventReader events_;
   Model model_;
@@ -439,8 +524,9 @@ class Game {
   std::map<std::string, int> seen_;
 };
 
-std::string Play(std::uint64_t seed, Mistake mistake, int steps, std::map<std::string, int>& seen) {
-  Game game(seed, mistake);
+std::string Play(std::uint64_t seed, Mistake mistake, int steps, std::map<std::string, int>& seen,
+                 bool stored = false) {
+  Game game(seed, mistake, stored);
   for (int step = 0; step < steps; ++step) {
     const std::string difference = game.Step();
     if (!difference.empty()) {
@@ -470,6 +556,20 @@ TEST(LedgerModel, AMillionRandomOperationsFollowTheRules) {
   // Every kind of event, every refusal and every verb was played often enough to mean something.
   EXPECT_EQ(seen.size(), 15u + 6u + 5u);
   for (const auto& [name, times] : seen) EXPECT_GT(times, kIsSlowed ? 5 : 100) << name;
+}
+
+// With a store, over restarts, crashes and reboots, and with writes that fail.
+TEST(LedgerModel, AHundredThousandOfThemDoSoOverRestarts) {
+  constexpr int kGames = kIsSlowed ? 20 : 200, kSteps = 500;
+  const std::uint64_t first = FirstSeed();
+  std::map<std::string, int> seen;
+  for (std::uint64_t seed = first; seed < first + kGames; ++seed) {
+    ASSERT_EQ(Play(seed, Mistake::kNone, kSteps, seen, true), "");
+  }
+  std::cout << seen["restart"] << " restarts, " << seen["reboot"] << " reboots, "
+            << seen["reboot with a wrong clock"] << " with a wrong clock\n";
+  EXPECT_EQ(seen.size(), 15u + 6u + 5u + 3u);
+  for (const auto& [name, times] : seen) EXPECT_GT(times, kIsSlowed ? 0 : 3) << name;
 }
 
 // The comparison sees each of these within a few games.

@@ -168,16 +168,41 @@ std::optional<Time> Model::RateEnd(Account& account) {
   return account.rate->looked + wait;
 }
 
+void Model::Restart(Duration longest_hold, const std::vector<TargetName>& order) {
+  for (const auto& [name, account] : accounts_) account->children.clear();
+  for (const TargetName& name : order) {
+    Account* const account = Find(name);
+    if (account->parent != nullptr) account->parent->children.push_back(account);
+  }
+  for (const auto& [name, account] : accounts_) {
+    account->running = account->cpu_held = account->changed = false;
+    account->in_flight = account->restarted = false;
+    account->measured = {};
+    account->is.clear();
+    account->failures = 0;
+    account->failed.reset();
+  }
+  for (auto& [id, hold] : holds_) {
+    if (!hold.ends) hold.ends = now_ + longest_hold;
+  }
+  std::erase_if(settled_, [this](const auto& one) {
+    return std::ranges::none_of(
+        accounts_, [&](const auto& account) { return account.second.get() == one.second.account; });
+  });
+  for (auto& [id, answer] : settled_) answer.is_restored = true;
+}
+
 int Model::Due() {
   std::vector<Account*> due;
   for (const auto& [name, account] : accounts_) {
     const bool rolls =
-        account->main_start + account->window == now_ || account->day_start + kDay == now_;
-    if (rolls || RateEnd(*account) == now_) due.push_back(account.get());
+        account->main_start + account->window <= now_ || account->day_start + kDay <= now_;
+    const std::optional<Time> drained = RateEnd(*account);
+    if (rolls || (drained && *drained <= now_)) due.push_back(account.get());
   }
   std::vector<HoldId> over;
   for (const auto& [id, hold] : holds_) {
-    if (hold.ends == now_) over.push_back(id);
+    if (hold.ends && *hold.ends <= now_) over.push_back(id);
   }
   for (Account* account : due) Begin(*account);
   for (const HoldId id : over) Abandon(id);
@@ -360,7 +385,11 @@ Answer Model::Settle(HoldId id, const Amount& actual) {
     if (amount < 0) return answer.refusal = "E2071", answer;
   }
   if (!holds_.contains(id)) {
-    if (settled_.contains(id)) return settled_[id];
+    if (settled_.contains(id)) {
+      Account* const of = settled_[id].account;
+      if (settled_[id].is_restored && Find(of->name) == of) Begin(*of);
+      return settled_[id];
+    }
     return answer.refusal = "E2070", answer;
   }
   const Hold hold = holds_[id];
@@ -398,6 +427,7 @@ Answer Model::Settle(HoldId id, const Amount& actual) {
   }
   answer.recorded = NamesOf(used);
   FillIn(account, before, answer);
+  answer.account = &account;
   return settled_[id] = answer;
 }
 

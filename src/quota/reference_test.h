@@ -107,6 +107,9 @@ struct Answer {
   Duration retry_after{0};
   Amount used, limit, remaining;  // of the recorded resources
   Amount above;                   // Settle
+  // Of a settled hold, over a restart: the receipt is that of now.
+  Account* account = nullptr;
+  bool is_restored = false;
 };
 
 class Model {
@@ -135,6 +138,10 @@ class Model {
   void Attach(Account& account, const ResourceManager::Running& running);
   void Detach(Account& account);
   void Look(Account& account) { Begin(account); }
+
+  // The process ended, and another one goes on: what ran is gone, and what was being done to it.
+  // Holds without a time have one from now on; accounts are in the order of their places.
+  void Restart(Duration longest_hold, const std::vector<TargetName>& order);
 
   // What is due at exactly this time: how many things; and what is next.
   int Due();

@@ -31,6 +31,9 @@ class Loading {
 
   Result<StoredMark> Run(Store& store);
   std::vector<HoldId> TakeOrphans() { return std::move(orphans_); }
+  bool is_shifted() const { return is_shifted_; }
+  void NoteEnds();
+  void NoteAll();
 
  private:
   Result<void> TakeQuota(StoredQuota& quota);
@@ -46,11 +49,12 @@ class Loading {
   }
 
   Ledger& ledger_;
-  bool is_linked_ = false;
+  bool is_linked_ = false, is_shifted_ = false;
   std::vector<StoredSlots> slots_;
   std::vector<StoredHold> holds_;
   std::vector<StoredKey> keys_;
   std::vector<HoldId> orphans_;
+  std::vector<HoldId> limited_;  // that got an end here
 };
 
 Result<StoredMark> Loading::Run(Store& store) {
@@ -79,6 +83,7 @@ Result<StoredMark> Loading::Run(Store& store) {
   if (auto done = Link(); !done) return std::unexpected(done.error());
 
   const Duration shift = ShiftOf(*mark);
+  is_shifted_ = shift != Duration(0);
   const Time last = Later(mark->time, shift);
   if (mark->batch > 0) ledger_.latest = last.time_since_epoch().count();
   for (StoredHold& hold : holds_) {
@@ -90,7 +95,6 @@ Result<StoredMark> Loading::Run(Store& store) {
     ledger_.keys.Remember(key.account, key.key, {key.content, key.hold, Later(key.time, shift)});
   }
   for (Event& event : events) {
-    event.time = Later(event.time, shift);
     ledger_.events->Restore(std::move(event));
   }
   ledger_.events->GoOnAfter(mark->last_event);
@@ -189,6 +193,8 @@ Result<void> Loading::TakeHold(StoredHold& stored) {
     SettledHold settled{stored.account, stored.reserved, {}, true};
     settled.answer.used = stored.used;
     settled.answer.above_hold = stored.above_hold;
+    settled.answer.receipt.recorded = stored.used.named();
+    settled.answer.receipt.replayed = true;
     ledger_.holds.Restore(stored.id, std::move(settled));
     return {};
   }
@@ -208,6 +214,7 @@ Result<void> Loading::TakeHold(StoredHold& stored) {
     orphans_.push_back(stored.id);
   } else if (!hold.ends) {
     hold.ends = ledger_.Now() + kLongestHold;
+    limited_.push_back(stored.id);
   }
   if (hold.ends) ledger_.Schedule(*hold.ends, Deadlines::Kind::kHold, stored.id);
   ledger_.holds.Restore(stored.id, std::move(hold));
@@ -263,6 +270,40 @@ void Loading::SetInMotion(Duration shift) {
   ledger_.deadlines.Add(due);
 }
 
+// Or each restart would give them another one.
+void Loading::NoteEnds() {
+  for (const HoldId id : limited_) {
+    Ledger::Step step;
+    std::optional<OpenHold> hold;
+    if (!ledger_.EnterHold(step, id, hold)) continue;
+    step.now = ledger_.Now();
+    ledger_.NotePath(step);
+    ledger_.NoteHold(step, id);
+  }
+}
+
+// Times in a store are all of one boot: so all that have some are written again, in one batch with
+// the mark that names the new one.
+void Loading::NoteAll() {
+  const auto with = [this](RecordIndex index, auto&& note) {
+    Ledger::Step step;
+    if (!ledger_.EnterAny(step, index)) return;
+    step.now = ledger_.Now();
+    ledger_.Note(step, index);
+    note(step);
+  };
+  for (RecordIndex index = 0; index < ledger_.records.size(); ++index) {
+    with(index, [](const Ledger::Step&) {});
+  }
+  for (const StoredHold& hold : holds_) {
+    with(hold.account, [&](const Ledger::Step& step) { ledger_.NoteHold(step, hold.id); });
+  }
+  for (const StoredKey& key : keys_) {
+    with(key.account,
+         [&](const Ledger::Step& step) { ledger_.NoteKey(step, key.account, key.key); });
+  }
+}
+
 }  // namespace
 
 Result<std::vector<HoldId>> Restore(Ledger& ledger, std::unique_ptr<Store> store) {
@@ -275,6 +316,11 @@ Result<std::vector<HoldId>> Restore(Ledger& ledger, std::unique_ptr<Store> store
   }
   ledger.noted_flag = Record::kUnwritten;
   if (ledger.config.durability != Durability::kNone) ledger.events->Show(ledger.events->last());
+  loading.NoteEnds();
+  if (loading.is_shifted()) {
+    loading.NoteAll();
+    ledger.writer->WriteFirst();
+  }
   ledger.writer->Start();
   return loading.TakeOrphans();
 }

@@ -16,6 +16,9 @@ namespace mete {
 // What the test tells it; both may look from any thread.
 class StoreSwitch {
  public:
+  StoreSwitch() = default;
+  explicit StoreSwitch(MemoryStoreContent image) { *content_ = std::move(image); }
+
   void Stall() {
     Change([this] { stalls_ = true; });
   }

@@ -29,7 +29,8 @@ Writer::Writer(Ledger& ledger, std::unique_ptr<Store> store, const StoredMark& m
       timeout_(ledger.config.store_timeout),
       boot_id_(ledger.clock.BootId()),
       unwritten_(bell_, ledger.look_at_disk, Ahead()),
-      batch_number_(mark.batch) {
+      batch_number_(mark.batch),
+      numbered_(mark.last_event) {
   status_.has_store = true;
   ledger_.holds.TakeForgotten();
   ledger_.keys.TakeForgotten();
@@ -87,8 +88,9 @@ bool Writer::WriteNext() {
   cut_at_ = Steady::now();
   const Unwritten::List list = Cut();
   const StoreBatch& batch = batch_;
-  const bool is_empty = batch.removed.empty() && batch.quotas.empty() &&
-                        batch.states.sizes.empty() && batch.holds.empty() &&
+  // Numbers of events that are given out, kept or not, never come again.
+  const bool is_empty = batch.mark.last_event == numbered_ && batch.removed.empty() &&
+                        batch.quotas.empty() && batch.states.sizes.empty() && batch.holds.empty() &&
                         batch.ended_holds.empty() && batch.keys.empty() &&
                         batch.ended_keys.empty() && batch.events.empty();
   if (!is_empty) {
@@ -104,6 +106,7 @@ bool Writer::WriteNext() {
     }
     if (!result) return Fail(list.number, result.error()), false;
     ++batch_number_;
+    numbered_ = batch.mark.last_event;
   }
   Succeed(list, is_empty);
   return true;

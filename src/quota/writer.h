@@ -37,6 +37,7 @@ class Writer {
   // Goes on after `mark`. The thread starts with Start.
   Writer(Ledger& ledger, std::unique_ptr<Store> store, const StoredMark& mark);
   ~Writer() { End(); }
+  void WriteFirst() { WriteNext(); }  // what is noted, before Start
   void Start();
   void End();  // writes what is left
 
@@ -97,6 +98,7 @@ class Writer {
 
   // The thread's own.
   std::uint64_t batch_number_ = 0;  // of the last one that was written, by the store's count
+  std::uint64_t numbered_ = 0;      // events, in the last mark
   std::uint64_t last_good_ = 0;     // by Unwritten's count
   StoreBatch batch_;                // the last one; keeps its memory
   Steady::time_point cut_at_{}, first_seen_{}, retry_at_{};
