@@ -135,6 +135,8 @@ class Runner {
   void OnSignal(const signalfd_siginfo& info);
   void Interrupt(int number, bool from_terminal);
   void StopWithTerminal();
+  Result<void> Round();  // waits, and does what came
+  void Settle();         // brings the agent to what is wanted, and the sockets and people to it
   void Reap();
   void Record();
   void Redraw();
@@ -191,7 +193,7 @@ Result<void> Runner::Start(const Paths& paths, const SignalMasks& masks, const R
     if (!added) return added;
   }
   WatchPressure();
-  return config.attach ? Attach(*config.attach) : StartProgram(paths, masks, config);
+  return {};
 }
 
 Result<void> Runner::StartProgram(const Paths& paths, const SignalMasks& masks,
@@ -282,19 +284,40 @@ void Runner::CollectAll() {
 Result<void> Runner::Run(const Paths& paths, const SignalMasks& masks, const RunConfig& config) {
   if (Result<void> started = Start(paths, masks, config); !started) return started;
   drawn_at_ = agent_.started();
+  // A stored account may hold its agent back already. Nothing is frozen then: nothing is started.
+  if (agent_.quota().suspended) Settle();
+  while (agent_.state() == State::kSuspended && !agent_.ended()) {
+    if (Result<void> round = Round(); !round) return round;
+  }
+  if (!agent_.ended()) {
+    Result<void> begun =
+        config.attach ? Attach(*config.attach) : StartProgram(paths, masks, config);
+    if (!begun) return begun;
+    Settle();
+  }
   while (leader_ > 0 && !leader_end_) {
-    agent_.Reconcile();
-    Record();
-    if (escapes_) escapes_->Tend();
-    agent_server_->Tend();
-    operator_server_->Tend();
-    PrintNotices();
-    Redraw();
-    if (Result<void> round = loop_->RunOnce(NextDeadline()); !round) return round;
-    AskForStatus();
+    if (Result<void> round = Round(); !round) return round;
   }
   console_.Clear();
   return {};
+}
+
+Result<void> Runner::Round() {
+  if (Result<void> round = loop_->RunOnce(NextDeadline()); !round) return round;
+  AskForStatus();
+  // What the policies would want of a program that has ended by itself is not done.
+  if (!leader_end_) Settle();
+  return {};
+}
+
+void Runner::Settle() {
+  agent_.Reconcile();
+  Record();
+  if (escapes_) escapes_->Tend();
+  agent_server_->Tend();
+  operator_server_->Tend();
+  PrintNotices();
+  Redraw();
 }
 
 std::optional<Time> Runner::NextDeadline() const {

@@ -115,6 +115,14 @@ Result<void> CheckPolicies(const ResourceQuota& quota, const agent::AgentConfig&
   return {};
 }
 
+bool AreChanged(const ResourceLimits& stored, const ResourceLimits& asked) {
+  for (const LimitInfo& info : AllLimits()) {
+    const std::optional<Limit>&there = stored[info.kind], &here = asked[info.kind];
+    if (here && (!there || there->amount != here->amount || there->text != here->text)) return true;
+  }
+  return false;
+}
+
 // The account as it is to be for this run.
 Result<ResourceQuota> Prepare(const OpenedState& opened, const RunState& state,
                               const agent::AgentConfig& config, const Clock& clock) {
@@ -132,10 +140,6 @@ Result<ResourceQuota> Prepare(const OpenedState& opened, const RunState& state,
   Result<wire::Json> json = Ask(opened, "GET", PathOf(target), {});
   if (!json && json.error().code == ErrorCode::kNotFound) {
     json = Ask(opened, "POST", "/v1/quotas", CreateBody(target, parent, &config));
-  } else if (json) {
-    JsonWriter body;
-    WriteLimits(body.BeginObject(), config.limits, false);
-    json = Ask(opened, "PATCH", PathOf(target), body.EndObject().Take());
   }
   if (!json) return std::unexpected(json.error());
   Result<ResourceQuota> quota = server::ReadQuota(*json, clock);
@@ -143,7 +147,12 @@ Result<ResourceQuota> Prepare(const OpenedState& opened, const RunState& state,
   if (Result<void> good = CheckParent(*quota, parent); !good) return std::unexpected(good.error());
   Result<void> good = CheckPolicies(*quota, config, state.policy_option);
   if (!good) return std::unexpected(good.error());
-  return quota;
+  if (!AreChanged(quota->limits, config.limits)) return quota;
+  JsonWriter body;
+  WriteLimits(body.BeginObject(), config.limits, false);
+  json = Ask(opened, "PATCH", PathOf(target), body.EndObject().Take());
+  if (!json) return std::unexpected(json.error());
+  return server::ReadQuota(*json, clock);
 }
 
 // In this process, where it owns the folder; else at the owner.

@@ -76,10 +76,10 @@ def call(path, method, target, body=None, key=None):
 class Agent:
     """One `mete run`; the report is JSON in a file."""
 
-    def __init__(self, test, flags, command, **popen):
+    def __init__(self, test, flags, command, name=None, **popen):
         self.test = test
-        self.id = f"e2e-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.report_file = test.folder / f"{self.id}.json"
+        self.id = name or f"e2e-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.report_file = test.folder / f"{uuid.uuid4().hex}.json"
         if isinstance(command, str):
             command = ["sh", "-c", command]
         popen.setdefault("stdin", subprocess.DEVNULL)

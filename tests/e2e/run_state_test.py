@@ -1,0 +1,168 @@
+"""`mete run --state-dir`: accounts that outlive their runs, and runs that outlive their owner."""
+
+import json
+import os
+import signal
+import unittest
+
+from agents import AgentTest, Agent, eventually
+
+
+class StateRun(AgentTest):
+    def setUp(self):
+        super().setUp()
+        self.state = self.folder / "state"
+
+    def on_state(self, flags, command, name=None):
+        """A run on the stored account of that name, or of one of its own."""
+        agent = Agent(self, ["--state-dir", self.state, *flags], command, name=name)
+        self.agents.append(agent)
+        return agent
+
+    def quota(self, name):
+        shown = self.mete("quota", "get", name, "--state-dir", self.state, "--json")
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        return json.loads(shown.stdout)
+
+    def tokens(self, name):
+        return self.quota(name)["usage"]["tokens_consumed"]
+
+
+class Account(StateRun):
+    def test_adds_up_over_runs(self):
+        first = self.on_state(["--tokens-per-hour", "1000"], "mete report --tokens 300")
+        self.assertEqual(first.wait(), 0, first.err)
+        self.assertEqual(first.report["ledger"], str(self.state))
+        self.assertEqual(self.tokens(first.id), 300)
+        second = self.on_state([], "mete report --tokens 400", first.id)
+        self.assertEqual(second.wait(), 0, second.err)
+        self.assertEqual(second.report["tokens"], 400, "of this run")
+        self.assertEqual(self.tokens(first.id), 700)
+        self.assertEqual(self.quota(first.id)["limits"], {"tokens_per_hour": "1000"})
+
+    def test_that_is_suspended_stays_so_until_its_limit_is_raised(self):
+        first = self.on_state(["--tokens-per-hour", "100", "--on-tokens", "suspend:hard"],
+                              "mete report --tokens 300; sleep 1000")
+        first.suspended()
+        first.process.terminate()
+        first.wait()
+        again = self.on_state([], "echo went on", first.id)
+        again.suspended()
+        raised = self.mete("quota", "set", first.id, "--tokens-per-hour", "1000",
+                           "--state-dir", self.state)
+        self.assertEqual(raised.returncode, 0, raised.stderr)
+        self.assertEqual(again.wait(), 0, again.err)
+        self.assertEqual(again.out, "went on\n")
+
+    def test_is_below_its_session_and_tenant(self):
+        agent = self.on_state(["--tenant", "acme", "--session", "night"], "mete report --tokens 5")
+        self.assertEqual(agent.wait(), 0, agent.err)
+        self.assertEqual(self.quota(agent.id)["parent"], "session/night")
+        shown = self.mete("quota", "get", "tenant/acme", "--state-dir", self.state, "--json")
+        self.assertEqual(json.loads(shown.stdout)["usage"]["tokens_consumed"], 5)
+        other = self.on_state(["--tenant", "other"], "true", agent.id)
+        self.assertEqual(other.wait(), 125)
+        self.assertIn("below session night", other.err)
+
+    def test_of_the_tenant_suspends_those_below(self):
+        made = self.mete("quota", "create", "tenant", "acme", "--tokens-per-hour", "100",
+                         "--state-dir", self.state)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        agent = self.on_state(["--tenant", "acme"],
+                              "mete report --tokens 101; mete report --tokens 1; echo went on")
+        agent.suspended()
+        reset = self.mete("quota", "reset", "tenant/acme", "--state-dir", self.state)
+        self.assertEqual(reset.returncode, 0, reset.stderr)
+        self.assertEqual(agent.wait(), 0, agent.err)
+        self.assertEqual(agent.out.splitlines()[-1], "went on")
+
+    def test_keeps_its_policies(self):
+        first = self.on_state(["--on-memory", "suspend"], "true")
+        self.assertEqual(first.wait(), 0, first.err)
+        other = self.on_state(["--on-memory", "warn"], "true", first.id)
+        self.assertEqual(other.wait(), 125)
+        self.assertIn("--on-memory", other.err)
+
+    def test_is_run_once_at_a_time(self):
+        first = self.on_state([], "sleep 1000")
+        first.up()
+        second = self.on_state([], "true", first.id)
+        self.assertEqual(second.wait(), 125)
+        first.process.terminate()
+        first.wait()
+
+
+class Owner(StateRun):
+    """Two runs on one folder: the first owns it, the second asks the first."""
+
+    REPORTS = """
+i=0
+while [ $i -lt 40 ]; do
+  mete report --tokens 10 --json >/dev/null || exit 9
+  i=$((i+1))
+done
+mete report --tokens 0 >/dev/null
+"""
+
+    def start_both(self):
+        first = self.on_state(["--tenant", "acme", "--durability", "sync"], "sleep 1000")
+        first.up()
+        second = self.on_state(["--tenant", "acme", "--durability", "sync",
+                                "--cpu-seconds-per-hour", "3600"], self.REPORTS)
+        return first, second
+
+    def test_counts_for_others(self):
+        first, second = self.start_both()
+        self.assertEqual(second.wait(60), 0, second.err)
+        self.assertEqual(self.tokens(second.id), 400)
+        self.assertEqual(second.report["tokens"], 400)
+        first.process.terminate()
+        first.wait()
+        self.assertEqual(self.tokens(second.id), 400)
+
+    def test_that_is_killed_is_followed_by_another(self):
+        first, second = self.start_both()
+        second.up()
+        self.assertTrue(eventually(lambda: self.tokens(second.id) >= 50))
+        first.process.send_signal(signal.SIGKILL)
+        self.assertEqual(second.wait(60), 0, second.err)
+        self.assertEqual(self.tokens(second.id), 400, "each report once, none twice")
+        quota = self.quota(second.id)
+        self.assertAlmostEqual(quota["usage"]["cpu_seconds"], second.report["cpu_seconds"],
+                               delta=1e-6)
+
+    def test_that_is_killed_loses_nothing_that_it_acknowledged(self):
+        agent = self.on_state(["--durability", "sync"], """
+i=0
+while :; do mete report --tokens 1 >/dev/null && i=$((i+1)) && echo $i; done""")
+        said = b""
+        while said.count(b"\n") < 20:
+            said += os.read(agent.process.stdout.fileno(), 4096)
+        agent.process.send_signal(signal.SIGKILL)
+        while chunk := os.read(agent.process.stdout.fileno(), 4096):
+            said += chunk
+        agent.wait()
+        heard = int(said.split()[-1])
+        counted = self.tokens(agent.id)
+        self.assertIn(counted - heard, (0, 1), "at most one was counted and not yet answered")
+
+
+class BadInput(StateRun):
+    def test_is_told(self):
+        for flags, word in (
+                (["--state-dir", self.state], "--agent"),
+                (["--session", "s"], "--state-dir"),
+                (["--tenant", "t", "--agent", "x"], "--state-dir"),
+                (["--state-dir", self.state, "--agent", "x", "--durability", "often"], "bounded"),
+                (["--state-dir", "/dev/null/x", "--agent", "x"], "/dev/null/x"),
+                (["--state-dir", "", "--agent", "x"], "state folder")):
+            with self.subTest(flags=flags):
+                ran = self.mete("run", *map(str, flags), "--", "true")
+                self.assertEqual(ran.returncode, 125, ran.stderr)
+                self.assertIn(word, ran.stderr)
+                self.assertEqual(ran.stderr.count("\n"), 1, ran.stderr)
+        self.assertFalse(self.state.exists(), "nothing was made")
+
+
+if __name__ == "__main__":
+    unittest.main()
