@@ -136,7 +136,7 @@ std::unique_ptr<Account> NewAccount(std::string_view id, const ResourceLimits& l
   METE_CHECK(made);
   Result<std::unique_ptr<LocalAccount>> account =
       Attach(*std::move(manager), {QuotaScope::kAgent, std::string(id)},
-             /*cpu_held=*/true, "memory", UniqueFd());
+             /*cpu_held=*/true, std::string(kMemoryLedger), UniqueFd());
   METE_CHECK(account.has_value());
   return *std::move(account);
 }

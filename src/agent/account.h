@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mete/clock.h"
@@ -15,6 +16,8 @@
 #include "mete/resource_manager.h"
 
 namespace mete::agent {
+
+inline constexpr std::string_view kMemoryLedger = "memory";
 
 class Account {
  public:
@@ -51,7 +54,7 @@ class Account {
   // TakeEvents gives afterwards are the last ones.
   virtual Result<void> Close() = 0;
 
-  // Where it is kept: "memory", or the folder of the state.
+  // Where it is kept: kMemoryLedger, or the folder of the state.
   virtual const std::string& ledger() const = 0;
 };
 

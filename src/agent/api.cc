@@ -5,6 +5,7 @@
 #include <charconv>
 #include <chrono>
 
+#include "agent/key_text.h"
 #include "agent/responses.h"
 #include "agent/usage_fields.h"
 
@@ -39,22 +40,16 @@ wire::HttpResponse WrongMethod(const char* allowed) {
 
 wire::HttpResponse Forbidden(const char* why) { return ProblemOf({ErrorCode::kNotPermitted, why}); }
 
-// What a report recorded the first time, from its content: with the same key it is the same.
-Receipt ReceiptAgain(const ResourceQuota& quota, const Amounts& amounts) {
-  Receipt receipt;
-  receipt.measured = amounts.named() & kMeasured;
-  receipt.recorded = amounts.named() - kMeasured;
-  receipt.suspended = quota.suspended;
-  receipt.throttled = quota.throttled;
-  return receipt;
-}
-
 // A report as a settlement of what nothing was reserved for.
 Settlement SettlementOf(const Receipt& receipt, const Amounts& amounts) {
   Settlement settlement{.receipt = receipt, .used = {}, .above_hold = {}};
   ForEachResource(receipt.recorded,
                   [&](Resource resource) { settlement.used.Set(resource, amounts.Get(resource)); });
   return settlement;
+}
+
+Result<std::string> KeyOf(const wire::HttpRequest& request) {
+  return KeyText(wire::FindHeader(request.headers, "idempotency-key"));
 }
 
 std::optional<HoldId> ParseHoldId(std::string_view text) {
@@ -120,46 +115,18 @@ wire::HttpResponse Api::Quota(int status) {
   return JsonResponse(status, QuotaJson(agent_, leader_));
 }
 
-Result<Api::Key> Api::KeyOf(const wire::HttpRequest& request) {
-  Key key;
-  Result<std::string> text = KeyText(wire::FindHeader(request.headers, "idempotency-key"));
-  if (!text) return std::unexpected(text.error());
-  key.text = *std::move(text);
-  if (key.text.empty()) return key;
-  if (key.text.size() > KeyBook::kLongestKey) {
-    return Fail(ErrorCode::kInvalidArgument, "Idempotency-Key: allowed: at most 255 bytes");
-  }
-  key.content =
-      std::hash<std::string>{}(request.method + " " + request.target + "\n" + request.body);
-  key.seen = keys_.Find(key.text, agent_.clock().Now());
-  if (key.seen && key.seen->content != key.content) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "Idempotency-Key: used before with another content, allowed: a new key");
-  }
-  return key;
-}
-
-void Api::Remember(const Key& key, std::uint64_t result) {
-  if (!key.text.empty()) keys_.Remember(key.text, {key.content, result}, agent_.clock().Now());
-}
-
 wire::HttpResponse Api::Usage(const wire::HttpRequest& request) {
-  Result<Key> key = KeyOf(request);
+  Result<std::string> key = KeyOf(request);
   if (!key) return ProblemOf(key.error(), 422);
   Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/false);
   if (!message) return ProblemOf(message.error());
-  const Amounts& amounts = message->amounts;
-  const bool replayed = key->seen.has_value();
-  Result<Receipt> receipt =
-      replayed ? ReceiptAgain(agent_.quota(), amounts) : agent_.Report(amounts);
-  if (!receipt) return ProblemOf(receipt.error());
-  Remember(*key);
-  return JsonResponse(
-      200, ReceiptJson(SettlementOf(*receipt, amounts), agent_.quota(), replayed, agent_.clock()));
+  Result<Receipt> receipt = agent_.account().Report(message->amounts, {.key = *key});
+  if (!receipt) return KeyedProblemOf(receipt.error(), *key);
+  return Receive(SettlementOf(*receipt, message->amounts));
 }
 
 wire::HttpResponse Api::Hold(const wire::HttpRequest& request, const Peer& peer) {
-  Result<Key> key = KeyOf(request);
+  Result<std::string> key = KeyOf(request);
   if (!key) return ProblemOf(key.error(), 422);
   Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/true);
   if (!message) return ProblemOf(message.error());
@@ -169,22 +136,14 @@ wire::HttpResponse Api::Hold(const wire::HttpRequest& request, const Peer& peer)
         {ErrorCode::kInvalidArgument,
          "measured by mete, so it cannot be reserved, given: " + std::string(field.name)});
   }
-  if (const std::optional<KeyBook::Entry> seen = key->seen) {
-    const std::optional<Time> expires = holds_.ExpiryOf(seen->result);
-    if (!expires) {
-      return ProblemOf({ErrorCode::kNotFound, "the hold of this Idempotency-Key is over"});
-    }
-    return JsonResponse(201, HoldJson(seen->result, *expires, agent_.clock()));
-  }
-  Result<HoldOwners::Grant> grant = holds_.Reserve(message->amounts, message->ttl, peer);
-  if (!grant) return ProblemOf(grant.error());
-  Remember(*key, grant->id);
+  Result<HoldOwners::Grant> grant = holds_.Reserve(message->amounts, message->ttl, peer, *key);
+  if (!grant) return KeyedProblemOf(grant.error(), *key);
   return JsonResponse(201, HoldJson(grant->id, grant->expires, agent_.clock()));
 }
 
+// A second settlement answers as the first did, with a key or without.
 wire::HttpResponse Api::Settle(const wire::HttpRequest& request, std::string_view id) {
-  Result<Key> key = KeyOf(request);
-  if (!key) return ProblemOf(key.error(), 422);
+  if (Result<std::string> key = KeyOf(request); !key) return ProblemOf(key.error(), 422);
   Result<UsageMessage> message = ReadUsage(request.body, /*with_ttl=*/false);
   if (!message) return ProblemOf(message.error());
   const std::optional<HoldId> hold = ParseHoldId(id);
@@ -193,9 +152,14 @@ wire::HttpResponse Api::Settle(const wire::HttpRequest& request, std::string_vie
   }
   Result<Settlement> settlement = holds_.Settle(*hold, message->amounts);
   if (!settlement) return ProblemOf(settlement.error());
-  const bool replayed = key->seen.has_value();
-  Remember(*key);
-  return JsonResponse(200, ReceiptJson(*settlement, agent_.quota(), replayed, agent_.clock()));
+  return Receive(*settlement);
+}
+
+wire::HttpResponse Api::Receive(const Settlement& settlement) {
+  std::optional<bool> durable;
+  if (agent_.account().ledger() != kMemoryLedger) durable = settlement.receipt.durable;
+  return JsonResponse(200, ReceiptJson(settlement, agent_.quota(), settlement.receipt.replayed,
+                                       agent_.clock(), durable));
 }
 
 wire::HttpResponse Api::ReleaseHold(std::string_view id) {

@@ -13,7 +13,6 @@
 
 #include "agent/agent.h"
 #include "agent/holds.h"
-#include "agent/key_book.h"
 #include "agent/peer.h"
 #include "agent/requests.h"
 #include "wire/http.h"
@@ -46,18 +45,10 @@ class Api {
   wire::HttpResponse Quota(int status = 200);
   bool MayOperate(const Peer& peer);
 
-  // What the key of this request answered before, or nothing; E2071 with 422 for another content.
-  struct Key {
-    std::string text;
-    std::size_t content = 0;
-    std::optional<KeyBook::Entry> seen;
-  };
-  Result<Key> KeyOf(const wire::HttpRequest& request);
-  void Remember(const Key& key, std::uint64_t result = 0);
+  wire::HttpResponse Receive(const Settlement& settlement);
 
   Agent& agent_;
   HoldOwners& holds_;
-  KeyBook keys_;
   std::optional<pid_t> leader_;
 };
 

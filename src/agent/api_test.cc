@@ -99,7 +99,7 @@ TEST_F(ApiTest, TheSameKeyCountsOnce) {
   EXPECT_EQ(other.status, 422);
   EXPECT_EQ(Code(other), "E2071");
   EXPECT_EQ(Used(), 5);
-  agent.clock.Advance(KeyBook::kKept);
+  agent.clock.Advance(std::chrono::hours(24) + std::chrono::seconds(1));
   EXPECT_EQ(Member(Agent("POST", "/v1/self/usage", R"({"tokens": 5})", "k"), "replayed"), "false");
   EXPECT_EQ(Agent("POST", "/v1/self/usage", R"({"tokens": 1})", std::string(256, 'k')).status, 422);
 }

@@ -13,7 +13,7 @@ HoldOwners::~HoldOwners() {
 }
 
 Result<HoldOwners::Grant> HoldOwners::Reserve(const Amounts& amounts, std::optional<Duration> ttl,
-                                              const Peer& peer) {
+                                              const Peer& peer, std::string_view key) {
   if (ttl.value_or(kUsualTtl) > kLongestTtl) {
     return Fail(ErrorCode::kInvalidArgument, "ttl_seconds: allowed: at most 86400");
   }
@@ -25,10 +25,14 @@ Result<HoldOwners::Grant> HoldOwners::Reserve(const Amounts& amounts, std::optio
   Result<Owner*> owner = OwnerOf(peer);
   if (!owner) return std::unexpected(owner.error());
   const Duration lives = ttl.value_or(kUsualTtl);
-  Result<HoldId> reserved = agent_.account().Reserve(amounts, {.ttl = lives});
+  Result<HoldId> reserved = agent_.account().Reserve(amounts, {.ttl = lives, .key = key});
   if (!reserved) {
     if ((*owner)->holds.empty()) OwnerEnded(peer.pid);
     return std::unexpected(reserved.error());
+  }
+  if (const auto known = holds_.find(*reserved); known != holds_.end()) {
+    if ((*owner)->holds.empty()) OwnerEnded(peer.pid);
+    return Grant{known->first, known->second.expires};
   }
   const Grant grant{*reserved, agent_.clock().Now() + lives};
   holds_[grant.id] = Hold{peer.pid, grant.expires};
@@ -75,12 +79,6 @@ Result<void> HoldOwners::Release(HoldId id) {
   Result<void> released = agent_.account().Release(id);
   if (released) Forget(id);
   return released;
-}
-
-std::optional<Time> HoldOwners::ExpiryOf(HoldId id) const {
-  auto hold = holds_.find(id);
-  if (hold == holds_.end() || hold->second.expires <= agent_.clock().Now()) return std::nullopt;
-  return hold->second.expires;
 }
 
 void HoldOwners::Forget(HoldId id) {

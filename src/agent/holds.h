@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string_view>
 
 #include "agent/agent.h"
 #include "agent/loop.h"
@@ -33,11 +34,12 @@ class HoldOwners {
     HoldId id;
     Time expires;
   };
-  // E2072, E2077: a limit refused. E2071: the time to live is too long, or the owner is gone.
-  Result<Grant> Reserve(const Amounts& amounts, std::optional<Duration> ttl, const Peer& owner);
+  // E2072, E2077: a limit refused. E2071: the time to live is too long, or the owner is gone. With
+  // a key that was used before: the hold that it made, while that is open.
+  Result<Grant> Reserve(const Amounts& amounts, std::optional<Duration> ttl, const Peer& owner,
+                        std::string_view key = {});
   Result<Settlement> Settle(HoldId id, const Amounts& actual);
   Result<void> Release(HoldId id);
-  std::optional<Time> ExpiryOf(HoldId id) const;  // nothing: it is over
 
  private:
   struct Owner {

@@ -84,7 +84,22 @@ TEST_F(HoldsTest, CountUntilTheyAreSettledOrReleased) {
   EXPECT_EQ(holds.Settle(first->id, Tokens(100))->used.Get(Resource::kTokens), 100);
   EXPECT_EQ(Used(), 100);
   EXPECT_FALSE(holds.Release(second->id));
-  EXPECT_FALSE(holds.ExpiryOf(second->id));
+}
+
+TEST_F(HoldsTest, WithTheSameKeyAreOne) {
+  Owner owner;
+  const auto first = holds.Reserve(Tokens(600), std::nullopt, owner.peer(), "k");
+  ASSERT_TRUE(first);
+  agent.Advance(seconds(1));
+  const auto again = holds.Reserve(Tokens(600), std::nullopt, owner.peer(), "k");
+  ASSERT_TRUE(again) << again.error().ToString();
+  EXPECT_EQ(again->id, first->id);
+  EXPECT_EQ(again->expires, first->expires);
+  EXPECT_EQ(Held(), 600);
+  EXPECT_FALSE(holds.Reserve(Tokens(1), std::nullopt, owner.peer(), "k")) << "another content";
+  ASSERT_TRUE(holds.Release(first->id));
+  EXPECT_EQ(holds.Reserve(Tokens(600), std::nullopt, owner.peer(), "k").error().code,
+            ErrorCode::kNotFound);
 }
 
 TEST_F(HoldsTest, AreReleasedWhenTheirOwnerEnds) {
@@ -99,7 +114,6 @@ TEST_F(HoldsTest, AreReleasedWhenTheirOwnerEnds) {
   Look();
   EXPECT_EQ(Held(), 50);
   EXPECT_EQ(Used(), 0);
-  EXPECT_EQ(holds.ExpiryOf(kept->id), kept->expires);
 }
 
 TEST_F(HoldsTest, OfMoneyAreChargedInFullWhenTheirOwnerEnds) {
@@ -121,10 +135,8 @@ TEST_F(HoldsTest, EndWithTheirTime) {
   EXPECT_EQ(agent->NextDeadline(), agent.clock.Now() + seconds(3));
   agent.Advance(seconds(3) - Duration(1));
   EXPECT_EQ(Held(), 3);
-  EXPECT_TRUE(holds.ExpiryOf(shorter->id));
   agent.Advance(Duration(1));
   EXPECT_EQ(Held(), 1);
-  EXPECT_FALSE(holds.ExpiryOf(shorter->id));
   EXPECT_FALSE(holds.Settle(shorter->id, Tokens(2)));
   agent.Advance(seconds(2));
   EXPECT_EQ(Held(), 0);

@@ -108,9 +108,9 @@ RunReport MakeReport(const Agent& agent, const Capabilities& host,
 }
 
 std::string ReportText(const RunReport& report) {
-  std::string text = "mete: ledger: " +
-                     (report.ledger == "memory" ? "in memory, gone with this run" : report.ledger) +
-                     "\n";
+  std::string text =
+      "mete: ledger: " +
+      (report.ledger == kMemoryLedger ? "in memory, gone with this run" : report.ledger) + "\n";
   const auto row = [&text](std::string_view name, std::string_view value) {
     text += fmt::format("  {:<12}{}\n", name, value);
   };

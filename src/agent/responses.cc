@@ -96,6 +96,13 @@ wire::HttpResponse ProblemOf(const Error& error, int status) {
   return response;
 }
 
+// Bad content was refused before: an invalid argument is the key's, or a sum that passes 63 bits.
+wire::HttpResponse KeyedProblemOf(const Error& error, std::string_view key) {
+  const bool of_key =
+      !key.empty() && error.code == ErrorCode::kInvalidArgument && error.message.starts_with("key");
+  return ProblemOf(error, of_key ? 422 : 0);
+}
+
 wire::HttpResponse JsonResponse(int status, std::string body) {
   wire::HttpResponse response;
   response.status = status;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "agent/agent.h"
 #include "agent/quota_json.h"
@@ -15,6 +16,8 @@ namespace mete::agent {
 
 // `application/problem+json` with the status of the code's row in docs/errors.md, unless given.
 wire::HttpResponse ProblemOf(const Error& error, int status = 0);
+// The refusal of what came with a key: 422 if it is the key that was refused (rule 17).
+wire::HttpResponse KeyedProblemOf(const Error& error, std::string_view key);
 wire::HttpResponse JsonResponse(int status, std::string body);
 
 std::string QuotaJson(const Agent& agent, std::optional<pid_t> pid);
