@@ -277,7 +277,11 @@ HttpResponse LedgerApi::Holds(const HttpRequest& request, const agent::Peer& pee
     return Settle({request, peer, path, Target("")}, *id);
   }
   if (request.method != "DELETE") return WrongMethod("DELETE");
-  if (Result<void> released = manager_.Release(*id); !released) return ProblemOf(released.error());
+  if (path.Query("abandoned")) {
+    manager_.Abandon(*id);
+  } else if (Result<void> released = manager_.Release(*id); !released) {
+    return ProblemOf(released.error());
+  }
   owners_.Forget(*id);
   return NoContent();
 }

@@ -182,6 +182,11 @@ Result<void> RemoteAccount::Release(HoldId hold) {
   return {};
 }
 
+void RemoteAccount::Abandon(HoldId hold) {
+  static_cast<void>(Exchange("DELETE", "/v1/holds/" + std::to_string(hold) + "?abandoned"));
+  is_stale_ = true;
+}
+
 Result<void> RemoteAccount::SetLimits(const ResourceLimits& limits) {
   JsonWriter body;
   body.BeginObject().Key("limits").BeginObject();

@@ -34,9 +34,7 @@ class RemoteAccount final : public agent::Account {
   Result<HoldId> Reserve(const Amounts& amounts, const ReserveOptions& options) override;
   Result<Settlement> Settle(HoldId hold, const Amounts& actual) override;
   Result<void> Release(HoldId hold) override;
-  // The owner of the ledger sees the end of this process; one of the agent's is released, money and
-  // all, because nobody here can tell what it spent.
-  void Abandon(HoldId hold) override { static_cast<void>(Release(hold)); }
+  void Abandon(HoldId hold) override;
   Result<void> SetLimits(const ResourceLimits& limits) override;
   Result<void> Reset() override { return Operate("reset"); }
   Result<void> Suspend() override { return Operate("suspend"); }

@@ -147,6 +147,17 @@ TEST_F(StateAccountTest, ReservesAndSettlesThere) {
   EXPECT_EQ(TokensUsed(), 700);
 }
 
+TEST_F(StateAccountTest, MoneyOfAnAbandonedHoldIsSpent) {
+  auto account = Attach();
+  ASSERT_TRUE(account);
+  Result<HoldId> hold = (*account)->Reserve(Tokens(10).Set(Resource::kCost, 7), {});
+  ASSERT_TRUE(hold) << hold.error().ToString();
+  (*account)->Abandon(*hold);
+  EXPECT_EQ(manager_->GetUsage("a 1%")->cost_nano, 7);
+  EXPECT_EQ(TokensUsed(), 0);
+  EXPECT_FALSE((*account)->Release(*hold));
+}
+
 TEST_F(StateAccountTest, GoesOnWithTheNextOwner) {
   auto account = Open();
   ASSERT_TRUE(account) << account.error().ToString();
