@@ -480,7 +480,7 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
     Result<std::unique_ptr<Account>> opened = config.open_account(config.agent);
     if (!opened) return std::unexpected(opened.error());
     account = *std::move(opened);
-    // Of what is stored, not only of what was asked for now.
+    // Of what is stored, not only of what was asked for here.
     if (Result<void> good = check_limits(); !good) return std::unexpected(good.error());
   }
   Result<std::unique_ptr<RecordedGroup>> group =
@@ -513,6 +513,7 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
     guardian->TakeOver();
     return std::unexpected(finished.error());
   }
+  recorded.Forget();
   guardian->Dismiss();
   if (!ran) return std::unexpected(ran.error());
   return MakeReport(agent, capabilities, command, outcome);

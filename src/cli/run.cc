@@ -1,4 +1,6 @@
 // `mete run`: a program on a budget.
+#include "cli/run.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -13,7 +15,6 @@
 #include "base/quote.h"
 #include "base/unique_fd.h"
 #include "cli/command.h"
-#include "cli/run.h"
 #include "cli/run_state.h"
 #include "cli/values.h"
 #include "mete/units.h"

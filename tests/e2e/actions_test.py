@@ -1,4 +1,4 @@
-"""What mete does to programs: throttles, holds fork bombs, keeps agents in, takes over what runs."""
+"""What mete does to programs: throttles, holds fork bombs, keeps agents in, takes over others."""
 
 import contextlib
 import json
