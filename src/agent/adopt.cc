@@ -1,9 +1,11 @@
 #include "agent/adopt.h"
 
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <utility>
 
@@ -15,6 +17,7 @@ namespace mete::agent {
 namespace {
 
 constexpr Duration kKillDeadline = std::chrono::seconds(5);
+constexpr int kTakeAttempts = 40;  // in 0.2 s
 
 std::uint64_t PidSpace() {
   struct stat status{};
@@ -34,19 +37,34 @@ bool IsOf(const AgentRecord& record, const FoundGroup& group, const Clock& clock
   return record.group_id == 0 || group.inode == 0 || record.group_id == group.inode;
 }
 
+// Takes the record of an owner that is gone. A child that it was about to start holds the lock
+// until it finds out that nobody is there, and so does whoever takes care of the agent at this
+// moment.
+Result<RecordFile> TakeSoon(const std::string& path, const Clock& clock) {
+  Result<RecordFile> taken = RecordFile::Take(path);
+  for (int i = 0; i < kTakeAttempts && !taken && taken.error().code == ErrorCode::kInUse; ++i) {
+    const Result<AgentRecord> record = ReadRecord(path);
+    if (!record || OwnerByProcess(*record, clock) != Owner::kGone) break;
+    const timespec pause{0, 5'000'000};
+    nanosleep(&pause, nullptr);
+    taken = RecordFile::Take(path);
+  }
+  return taken;
+}
+
 // The record of a locked file, and the owner.
-FoundAgent FromFile(const std::string& path) {
+FoundAgent FromFile(const std::string& path, const Clock& clock) {
   FoundAgent found;
   found.name = path.substr(path.rfind('/') + 1);
   found.name.resize(found.name.rfind('.'));
-  if (Result<RecordFile> taken = RecordFile::Take(path)) {
+  Result<RecordFile> taken = TakeSoon(path, clock);
+  if (taken) {
     found.owner = Owner::kGone;
     found.record = taken->last();
     found.file = *std::move(taken);
     return found;
-  } else if (taken.error().code == ErrorCode::kInUse) {
-    found.owner = Owner::kAlive;
   }
+  if (taken.error().code == ErrorCode::kInUse) found.owner = Owner::kAlive;
   if (Result<AgentRecord> record = ReadRecord(path)) found.record = *std::move(record);
   return found;
 }
@@ -161,7 +179,7 @@ AgentRecord NewRecord(const Clock& clock) {
 
 Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir, const Clock& clock) {
   std::vector<FoundAgent> all;
-  for (const std::string& path : ListRecords(dir)) all.push_back(FromFile(path));
+  for (const std::string& path : ListRecords(dir)) all.push_back(FromFile(path, clock));
   // After the records are locked, so that no owner among them changes anything any more. An owner
   // who made both in between is met by the group's label.
   Result<std::vector<FoundGroup>> groups = host.Scan();

@@ -136,7 +136,10 @@ Progress TryToSettle(Host& host, const Duties& duties, std::optional<Time>* unti
     const Result<AgentRecord> record = ReadRecord(duties.record);
     return record && record->owner != duties.owner ? Progress::kDone : Progress::kAgain;
   }
-  if (!found->record) return Progress::kNoRecord;
+  if (!found->record) {
+    found->file->Remove();  // the owner had no time to write it
+    return Progress::kNoRecord;
+  }
   if (found->record->owner != duties.owner) return Progress::kDone;
   const Time now = clock.Now();
   const Decision decision = Decide(*found, now);

@@ -10,6 +10,8 @@
 #include <fstream>
 #include <optional>
 
+#include "agent/adopt.h"
+#include "agent/recorded_group.h"
 #include "cgroup/fake_host.h"
 
 namespace mete::agent {
@@ -173,6 +175,89 @@ TEST(Guardian, HoldsNoneOfTheCallersDescriptors) {
   char target[64] = {};
   EXPECT_GT(readlink(standard.c_str(), target, sizeof target - 1), 0);
   EXPECT_STREQ(target, "/dev/null");
+}
+
+// --- with a record ---
+
+class GuardianOfARecord : public testing::Test {
+ protected:
+  GuardianOfARecord() {
+    record_ = NewRecord(SystemClock::Instance());
+    record_.id = record_.group = "guardian-record";
+    path_ = testing::TempDir() + "guardian-" + std::to_string(getpid()) + ".record";
+    group_ = *host_.Create(record_.group, {});
+  }
+  ~GuardianOfARecord() override {
+    [[maybe_unused]] Result<void> killed = group_->Kill(seconds(10));
+    unlink(path_.c_str());
+  }
+
+  // An owner that freezes the agent and is killed. The guardian waits so long for a successor.
+  void KillOwner(Duration wait) {
+    const pid_t owner = fork();
+    if (owner == 0) {
+      record_.owner = IdentifyProcess(getpid());
+      Result<Guardian> guardian = Guardian::Start(host_, wait);
+      guardian->Making(record_.group, path_);
+      Result<RecordFile> file = RecordFile::Make(path_, record_);
+      guardian->Made();
+      StartSleeper(*group_);
+      [[maybe_unused]] Result<void> frozen = group_->Freeze(seconds(10));
+      kill(getpid(), SIGKILL);
+    }
+    ASSERT_EQ(waitpid(owner, nullptr, 0), owner);
+  }
+
+  cgroup::FakeHost host_;
+  AgentRecord record_;
+  std::string path_;
+  std::unique_ptr<Group> group_;
+};
+
+TEST_F(GuardianOfARecord, EndsAsItSays) {
+  KillOwner(Duration::zero());
+  EXPECT_TRUE(Eventually([&] { return !group_->Read()->populated && !Exists(path_); }));
+}
+
+TEST_F(GuardianOfARecord, LetsItRunOnAsItSays) {
+  record_.orphan = OrphanPolicy::kThaw;
+  KillOwner(Duration::zero());
+  usleep(500'000);
+  EXPECT_TRUE(RecordFile::Take(path_)) << "it is there, and the guardian has let it go";
+  EXPECT_TRUE(group_->Read()->populated);
+}
+
+TEST_F(GuardianOfARecord, KeepsItAsLongAsTheLease) {
+  record_.lease_end = SystemClock::Instance().Now() + seconds(2);
+  KillOwner(Duration::zero());
+  while (SystemClock::Instance().Now() < *record_.lease_end - std::chrono::milliseconds(500)) {
+    ASSERT_TRUE(group_->Read()->populated) << "ended within its lease";
+    usleep(20'000);
+  }
+  EXPECT_TRUE(Eventually([&] { return !group_->Read()->populated; }));
+}
+
+TEST_F(GuardianOfARecord, LeavesItToASuccessor) {
+  KillOwner(seconds(1));
+  Result<RecordFile> taken = RecordFile::Take(path_);
+  ASSERT_TRUE(taken) << "within its time anybody may come back";
+  AgentRecord mine = *taken->last();
+  mine.owner = IdentifyProcess(getpid());
+  ASSERT_TRUE(taken->Write(mine));
+  usleep(1'500'000);
+  EXPECT_TRUE(group_->Read()->populated);
+  taken->Remove();
+}
+
+TEST_F(GuardianOfARecord, WaitsForWhoeverTakesCareOfItAtTheMoment) {
+  KillOwner(std::chrono::milliseconds(300));
+  {
+    Result<RecordFile> taken = RecordFile::Take(path_);
+    ASSERT_TRUE(taken);
+    usleep(500'000);
+    EXPECT_TRUE(group_->Read()->populated);
+  }
+  EXPECT_TRUE(Eventually([&] { return !group_->Read()->populated; })) << "it did nothing";
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ Result<AgentRecord> ReadRecord(const std::string& path) {
 Result<RecordFile> RecordFile::Lock(const std::string& path, int flags) {
   for (int attempt = 0; attempt < kLockAttempts; ++attempt) {
     UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0600));
-    if (!file && errno == ENOENT) {
+    if (!file && errno == ENOENT && (flags & O_CREAT) == 0) {
       return Fail(ErrorCode::kNotFound, "there is no record of an agent: " + path);
     }
     if (!file) return SystemError("opened", path, errno);

@@ -118,8 +118,12 @@ Result<void> RecordedGroup::Kill(Duration deadline) {
 
 Result<void> RecordedGroup::Remove() {
   Result<void> removed = group_->Remove();
-  if (removed) file_.Remove();
+  removed_ = removed.has_value();
   return removed;
+}
+
+void RecordedGroup::Forget() {
+  if (removed_) file_.Remove();
 }
 
 }  // namespace mete::agent

@@ -20,6 +20,7 @@ class RecordedGroup final : public Group {
   // The group was made after its record; from here on the record names it, and so does its label,
   // where there is one.
   RecordedGroup(std::unique_ptr<Group> group, RecordFile file);
+  ~RecordedGroup() override { Forget(); }
 
   // Called before each writing, to fill in what the group does not know: limits as entered, causes,
   // counters, the lease. The phase is what is about to be done; one on its way out is kEnding.
@@ -35,6 +36,10 @@ class RecordedGroup final : public Group {
   // Why the last writing failed; told once, until one succeeds.
   std::optional<Error> TakeTrouble();
 
+  // Unlinks the record of a group that was removed: the last thing of all, when nothing is left of
+  // the agent that somebody would have to know. The destructor does it otherwise.
+  void Forget();
+
   const AgentRecord& record() const { return record_; }
 
   // Recorded before it is done.
@@ -45,7 +50,6 @@ class RecordedGroup final : public Group {
   Result<void> Kill(Duration deadline) override;
   // Recorded after it is done: until then it may be frozen.
   Result<void> Thaw() override;
-  // With the group goes its record.
   Result<void> Remove() override;
 
   // Passed on.
@@ -76,6 +80,7 @@ class RecordedGroup final : public Group {
   std::function<void(AgentRecord&)> describe_;
   std::optional<Error> trouble_;
   bool told_ = false;
+  bool removed_ = false;
   Time refreshed_{};
 };
 
