@@ -51,6 +51,9 @@ std::string EndText(const AgentConfig& config, const EndCause& cause) {
   switch (cause.kind) {
     case EndCause::kLimit: {
       const LimitKind kind = cause.limit.value_or(LimitKind::kMemory);
+      if (!cause.above.empty()) {
+        return fmt::format("over the limit {} of {}", InfoOf(kind).name, cause.above);
+      }
       const std::optional<Limit>& limit = config.limits[kind];
       return fmt::format("over the limit {} = {}", InfoOf(kind).name, limit ? limit->text : "0");
     }
@@ -219,7 +222,9 @@ void Agent::Reconcile() {
   history_.Add(account_->TakeEvents());
   for (const Cause& cause : quota.causes) {
     if (cause.action != QuotaAction::kTerminate) continue;
-    End({cause.limit ? EndCause::kLimit : EndCause::kOperator, cause.limit});
+    End({.kind = cause.limit ? EndCause::kLimit : EndCause::kOperator,
+         .limit = cause.limit,
+         .above = cause.account == account_->target() ? "" : cause.account.ToString()});
   }
   Throttle(quota, now);
   const Step step = NextStep(state_, {quota.suspended, ended_.has_value(), kill_wanted_});
@@ -436,6 +441,12 @@ std::string Agent::SuspensionText() const {
       continue;
     }
     why += InfoOf(*cause.limit).name;
+    if (cause.account != account_->target()) {
+      why += " of " + cause.account.ToString();
+      command =
+          "mete quota reset " + cause.account.ToString() + " --state-dir " + account_->ledger();
+      continue;
+    }
     for (const LimitUsage& usage : quota.windows) {
       if (usage.kind != *cause.limit) continue;
       why += ": " + UsedOfText(usage.kind, usage.used, usage.limit.amount);

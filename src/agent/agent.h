@@ -48,8 +48,9 @@ std::int64_t GraceRate(unsigned cores) noexcept;
 // Why mete ended an agent.
 struct EndCause {
   enum Kind : std::uint8_t { kLimit, kMaxSuspend, kOperator, kSignal, kEscape } kind;
-  std::optional<LimitKind> limit;  // kLimit
-  int signal = 0;                  // kSignal: the one that `mete run` was sent
+  std::optional<LimitKind> limit{};  // kLimit
+  int signal = 0;                    // kSignal: the one that `mete run` was sent
+  std::string above{};               // kLimit: "tenant acme", whose limit it is; empty: its own
 };
 
 // "over the limit memory = 64Mi": one line for people.

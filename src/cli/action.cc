@@ -18,7 +18,7 @@ constexpr Flag kResumeFlags[] = {
 };
 
 int Act(const Flags& flags, std::string_view verb, std::string body = {}) {
-  Result<Account> account = Account::Of(flags, flags.operands()[0]);
+  Result<Account> account = Account::OfOperands(flags);
   if (!account) return PrintRefusal(account.error());
   Result<Reply> reply = account->Call("POST", verb, std::move(body));
   if (!reply) return PrintError(reply.error());
@@ -38,48 +38,48 @@ int ResumeCommand(const Flags& flags) {
 
 extern constinit const Command kSuspendCommand = {
     .name = "suspend",
-    .operands = "ID",
+    .operands = "[SCOPE] ID",
     .summary = "Stop a running agent where it stands",
     .details = {},
     .flags = kFlags,
     .min_operands = 1,
-    .max_operands = 1,
+    .max_operands = 2,
     .main = SuspendCommand,
 };
 
 extern constinit const Command kResumeCommand = {
     .name = "resume",
-    .operands = "ID",
+    .operands = "[SCOPE] ID",
     .summary = "Let a suspended agent go on",
     .details =
         "While a limit holds it back it stays suspended (E2072): raise that limit\n"
         "with `mete quota set`, or use --override.\n",
     .flags = kResumeFlags,
     .min_operands = 1,
-    .max_operands = 1,
+    .max_operands = 2,
     .main = ResumeCommand,
 };
 
 extern constinit const Command kTerminateCommand = {
     .name = "terminate",
-    .operands = "ID",
+    .operands = "[SCOPE] ID",
     .summary = "End a running agent: SIGTERM, a grace period, then the kill",
     .details = {},
     .flags = kFlags,
     .min_operands = 1,
-    .max_operands = 1,
+    .max_operands = 2,
     .main = TerminateCommand,
 };
 
 extern constinit const Command kClearThrottleCommand = {
     .name = "clear-throttle",
-    .operands = "ID",
+    .operands = "[SCOPE] ID",
     .summary = "Let a throttled agent go on as fast as it may",
     .details =
         "Until the next window of the limit that throttled it, or until that limit is raised.\n",
     .flags = kFlags,
     .min_operands = 1,
-    .max_operands = 1,
+    .max_operands = 2,
     .main = ClearThrottleCommand,
 };
 

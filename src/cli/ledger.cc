@@ -110,8 +110,19 @@ Result<Account> Account::Of(const Flags& flags, std::string_view name, bool only
   return account;
 }
 
-Result<Account> Account::OfOperands(const Flags& flags) {
-  if (!flags.operands().empty()) return Of(flags, flags.operands()[0]);
+Result<Account> Account::OfOperands(const Flags& flags, bool only_stored) {
+  const std::vector<std::string_view>& operands = flags.operands();
+  if (operands.size() == 1) return Of(flags, operands[0], only_stored);
+  if (operands.size() == 2) {
+    const std::optional<QuotaScope> scope = FindScope(operands[0]);
+    if (!scope) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "the scope must be one of agent, session, tenant, given " + Quoted(operands[0]));
+    }
+    const std::string id(operands[1]);
+    return Of(flags, *scope == QuotaScope::kAgent ? id : std::string(operands[0]) + "/" + id,
+              only_stored);
+  }
   if (flags.Get("state-dir")) {
     return Fail(ErrorCode::kInvalidArgument, "which account? `mete quota list` shows them");
   }

@@ -59,8 +59,8 @@ class Account {
  public:
   // `only_stored`: no running agent will do.
   static Result<Account> Of(const Flags& flags, std::string_view name, bool only_stored = false);
-  // The same, or without an operand the agent around us.
-  static Result<Account> OfOperands(const Flags& flags);
+  // The same from the operands [SCOPE] ID; without one it is the agent around us.
+  static Result<Account> OfOperands(const Flags& flags, bool only_stored = false);
 
   // `subpath` continues the account's path.
   Result<Reply> Call(std::string_view method, std::string_view subpath, std::string body = {},

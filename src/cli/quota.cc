@@ -29,7 +29,8 @@ constexpr Flag kSetFlags[] = {
 
 constexpr std::string_view kWhichAgent =
     "Without an ID it means the agent that it is called in. `mete quota list`\n"
-    "shows the ids. With a state folder an ID may be SCOPE/ID: tenant/acme.\n";
+    "shows the ids. SCOPE is agent (the default), session or tenant, which only a\n"
+    "state folder has.\n";
 
 // Asks for the account that the operands name, and prints the quota that comes back.
 int ShowQuota(const Flags& flags, std::string_view method, std::string_view subpath,
@@ -127,11 +128,11 @@ int ListCommand(const Flags& flags) {
 
 extern constinit const Command kQuotaGetCommand = {
     .name = "quota get",
-    .operands = "[ID]",
+    .operands = "[[SCOPE] ID]",
     .summary = "Show the limits and usage of a running agent, or a stored account",
     .details = kWhichAgent,
     .flags = kReadFlags,
-    .max_operands = 1,
+    .max_operands = 2,
     .main = GetCommand,
 };
 
@@ -146,23 +147,23 @@ extern constinit const Command kQuotaListCommand = {
 
 extern constinit const Command kQuotaSetCommand = {
     .name = "quota set",
-    .operands = "[ID]",
+    .operands = "[[SCOPE] ID]",
     .summary = "Change limits of a running agent, or of a stored account",
     .details =
         "Limits that are not named stay; `unlimited` lifts one. Raising a limit\n"
         "resumes what it suspended. Agents cannot change their own (E2078).\n",
     .flags = kSetFlags,
-    .max_operands = 1,
+    .max_operands = 2,
     .main = SetCommand,
 };
 
 extern constinit const Command kQuotaResetCommand = {
     .name = "quota reset",
-    .operands = "[ID]",
+    .operands = "[[SCOPE] ID]",
     .summary = "Begin new windows now, with nothing used",
     .details = "Lifetime totals stay. Agents cannot reset themselves (E2078).\n",
     .flags = kReadFlags,
-    .max_operands = 1,
+    .max_operands = 2,
     .main = ResetCommand,
 };
 

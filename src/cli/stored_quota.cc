@@ -74,7 +74,7 @@ int CreateCommand(const Flags& flags) {
 }
 
 int RemoveCommand(const Flags& flags) {
-  Result<Account> account = Account::Of(flags, flags.operands()[0], /*only_stored=*/true);
+  Result<Account> account = Account::OfOperands(flags, /*only_stored=*/true);
   if (!account) return PrintRefusal(account.error());
   // Removing what is not there is done already (rule 11); who types a name wants to know.
   Result<Reply> there = account->Call("GET", "");
@@ -103,14 +103,14 @@ extern constinit const Command kQuotaCreateCommand = {
 
 extern constinit const Command kQuotaRmCommand = {
     .name = "quota rm",
-    .operands = "ID",
+    .operands = "[SCOPE] ID",
     .summary = "Remove an account from a state folder",
     .details =
-        "An ID may be SCOPE/ID: tenant/acme. One that has others below it, or that\n"
-        "runs, stays (E2080). What it used stays counted in what is above it.\n",
+        "SCOPE is agent (the default), session or tenant. One that has others below it,\n"
+        "or that runs, stays (E2080). What it used stays counted in what is above it.\n",
     .flags = kRemoveFlags,
     .min_operands = 1,
-    .max_operands = 1,
+    .max_operands = 2,
     .main = RemoveCommand,
 };
 

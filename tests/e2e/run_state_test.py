@@ -58,7 +58,7 @@ class Account(StateRun):
         agent = self.on_state(["--tenant", "acme", "--session", "night"], "mete report --tokens 5")
         self.assertEqual(agent.wait(), 0, agent.err)
         self.assertEqual(self.quota(agent.id)["parent"], "session/night")
-        shown = self.mete("quota", "get", "tenant/acme", "--state-dir", self.state, "--json")
+        shown = self.mete("quota", "get", "tenant", "acme", "--state-dir", self.state, "--json")
         self.assertEqual(json.loads(shown.stdout)["usage"]["tokens_consumed"], 5)
         other = self.on_state(["--tenant", "other"], "true", agent.id)
         self.assertEqual(other.wait(), 125)
@@ -71,10 +71,12 @@ class Account(StateRun):
         agent = self.on_state(["--tenant", "acme"],
                               "mete report --tokens 101; mete report --tokens 1; echo went on")
         agent.suspended()
-        reset = self.mete("quota", "reset", "tenant/acme", "--state-dir", self.state)
+        reset = self.mete("quota", "reset", "tenant", "acme", "--state-dir", self.state)
         self.assertEqual(reset.returncode, 0, reset.stderr)
         self.assertEqual(agent.wait(), 0, agent.err)
         self.assertEqual(agent.out.splitlines()[-1], "went on")
+        self.assertIn("tokens_per_hour of tenant acme", agent.err)
+        self.assertIn(f"mete quota reset tenant acme --state-dir {self.state}", agent.err)
 
     def test_keeps_its_policies(self):
         first = self.on_state(["--on-memory", "suspend"], "true")
