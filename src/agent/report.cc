@@ -102,8 +102,12 @@ RunReport MakeReport(const Agent& agent, const Capabilities& host,
     }
     report.limits.push_back(std::move(line));
   }
+  // The default is the kernel's to hold; what only the program would heed is set when asked for.
+  GradeInfo pids = host.pids;
+  if (pids.grade == Grade::kAdvisory && !config.pids_asked)
+    pids = {Grade::kAbsent, "not asked for"};
   report.limits.push_back(
-      {"pids", std::to_string(config.pids_max), std::nullopt, std::nullopt, host.pids});
+      {"pids", std::to_string(config.pids_max), std::nullopt, std::nullopt, std::move(pids)});
   return report;
 }
 

@@ -377,6 +377,12 @@ class AsNobody(EveryRow, Shape):
         agent.process.communicate()
         self.assertTrue(eventually(lambda: not processes_with(self.mark), LEFTOVER_SECONDS))
 
+    def test_the_report_says_how_each_limit_was_held(self):
+        agent = self.run_agent(["--cpu", "1", "--memory", "64Mi"], "true")
+        self.assertEqual(agent.process.returncode, 0, agent.err)
+        grades = {each["limit"]: each["grade"] for each in agent.report["limits"]}
+        self.assertEqual(grades, {"cpu": "sampled", "memory": "sampled", "pids": "absent"})
+
     def test_nothing_survives_a_kill_of_mete(self):
         agent = self.start(["--cpu", "100m"], STUBBORN)
         agent.up()
