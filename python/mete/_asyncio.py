@@ -169,6 +169,7 @@ class ResourceManager(Operations):
         loop = asyncio.get_running_loop()
         if self._loop is loop and self._bells.open:
             return
+        self.native_open()
         self._loop = loop
         self._give_up_tasks_of_closed_loops()
         self._log = self.native_events(None)
@@ -181,7 +182,8 @@ class ResourceManager(Operations):
         self._pump()
 
     async def cleanup(self) -> None:
-        """Stops everything, cancels actions that are under way, and removes every quota.
+        """Stops everything, cancels actions that are under way, and removes every quota, but
+        those of a `state_dir`, which is closed and may be opened by another process.
 
         A callback cannot, nor what it awaits: RuntimeError.
         """
@@ -198,7 +200,7 @@ class ResourceManager(Operations):
                 task.get_loop().call_soon_threadsafe(task.cancel)
         await asyncio.gather(*mine, return_exceptions=True)
         self._give_up_tasks_of_closed_loops()
-        self.native_remove_all()
+        self.native_end()
         self._log_what_is_new()
         self._loop = None
         self._bells.open = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Union
@@ -16,7 +17,7 @@ LIMITS = tuple(field.name for field in dataclasses.fields(ResourceLimits))
 RESOURCES = ("cpu", "memory", "gpu_memory", "tokens", "requests", "cost")
 KEYS = ("default_limits", "enforcement", "token_budget_action", "actions",
         "usage_report_interval_seconds", "window_seconds", "thresholds", "soft_grace_seconds",
-        "clock")
+        "clock", "state_dir", "durability")
 
 # Seconds as nanoseconds fit into 63 bits up to here.
 LONGEST_SECONDS = 9.2e9
@@ -111,6 +112,8 @@ class Config:
     window_ns: int
     usage_interval_ns: int
     clock: Callable[[], float] | None
+    state_dir: str  # empty: in memory
+    durability: str
 
 
 def _configured_policies(given: Mapping[str, Any]) -> Policies:
@@ -139,6 +142,28 @@ def _thresholds(value: Any) -> list[int]:
     return list(value)
 
 
+def _state_dir(given: Mapping[str, Any]) -> str:
+    value = given.get("state_dir")
+    if value is None:
+        return ""
+    try:
+        path = os.fspath(value)
+    except TypeError:
+        path = None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise invalid(f"state_dir: the path of a folder, or None, is allowed, not {shown(value)}")
+    return path
+
+
+def _durability(given: Mapping[str, Any]) -> str:
+    value = given.get("durability", "bounded")
+    if value not in ("sync", "bounded", "none"):
+        raise invalid(f"durability: sync, bounded, none are allowed, not {shown(value)}")
+    if "durability" in given and given.get("state_dir") is None:
+        raise invalid("durability: allowed with a state_dir only: there is nothing to keep")
+    return str(value)
+
+
 def read_config(config: Mapping[str, Any] | None) -> Config:
     given = _known("config", {} if config is None else config, KEYS)
     clock = given.get("clock")
@@ -152,4 +177,6 @@ def read_config(config: Mapping[str, Any] | None) -> Config:
         window_ns=nanoseconds("window_seconds", given.get("window_seconds", 3600), 1),
         usage_interval_ns=nanoseconds("usage_report_interval_seconds",
                                       given.get("usage_report_interval_seconds", 60)),
-        clock=clock)
+        clock=clock,
+        state_dir=_state_dir(given),
+        durability=_durability(given))

@@ -21,7 +21,8 @@ from ._native import Events, Intent, event_kinds
 logger = logging.getLogger("mete")
 
 LOGGED = frozenset({EventKind.WARNED, EventKind.THROTTLED, EventKind.SUSPENDED,
-                    EventKind.TERMINATED, EventKind.ACTION_FAILED})
+                    EventKind.TERMINATED, EventKind.ACTION_FAILED, EventKind.STORE_UNAVAILABLE,
+                    EventKind.STORE_RECOVERED})
 
 
 def kinds_mask(kinds: frozenset[EventKind] | None = None) -> int:
@@ -115,6 +116,8 @@ def _log(event: Event) -> None:
     about = f" ({event.limit} of {event.account})" if event.limit else ""
     if event.kind is EventKind.ACTION_FAILED:
         logger.warning("action failed: %s: %s", event.target, event.detail)
+    elif event.kind in (EventKind.STORE_UNAVAILABLE, EventKind.STORE_RECOVERED):
+        logger.warning("%s%s", event.kind.value, f": {event.detail}" if event.detail else "")
     elif event.kind is EventKind.USAGE and event.usage is not None:
         usage = event.usage
         logger.info("usage: %s: cpu %.2f s, memory %.2f MiB (peak %.2f), tokens %d", event.target,

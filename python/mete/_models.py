@@ -64,6 +64,8 @@ class EventKind(_Word):
     SETTLED_ABOVE_HOLD = "settled_above_hold"
     REMOVED = "removed"
     USAGE = "usage"
+    STORE_UNAVAILABLE = "store_unavailable"
+    STORE_RECOVERED = "store_recovered"
 
 
 class Unset(enum.Enum):

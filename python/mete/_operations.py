@@ -17,6 +17,7 @@ from ._lifecycle import ALL_KINDS, check_lifecycle
 from ._models import Event, QuotaScope, ResourceQuota, ResourceUsage, Settlement
 
 _running: weakref.WeakSet[Operations]
+_keeping: weakref.WeakSet[Operations]
 
 LONGEST_HOLD_SECONDS = 86400
 
@@ -36,7 +37,10 @@ class Operations(_native.Engine):
         self._lifecycle = lifecycle_manager
         self._mark = object()  # stands for this manager where it must not be referred to
         super().__init__(read.default_limits, dict(read.policies), read.thresholds,
-                         read.soft_grace_ns, read.window_ns, read.usage_interval_ns, read.clock)
+                         read.soft_grace_ns, read.window_ns, read.usage_interval_ns, read.clock,
+                         read.state_dir, read.durability)
+        if read.state_dir:
+            _keeping.add(self)
 
     def create_quota(self, agent_id: str, limits: Limits | None = None, *,
                      scope: str | QuotaScope = "agent", parent: str | None = None,
@@ -173,10 +177,13 @@ def stopped(operations: Operations) -> None:
 
 
 _running = weakref.WeakSet()
+_keeping = weakref.WeakSet()  # those with a state_dir
 
 
 @atexit.register
 def _stop_all() -> None:
     for operations in list(_running):
         operations.native_stop()
+    for operations in list(_keeping):
+        operations.native_close()
     _native.wait_for_ends()

@@ -61,16 +61,20 @@ class ResourceManager(Operations):
 
     def initialize(self) -> None:
         """Starts the thread that ends windows in time and calls the lifecycle manager."""
+        self.native_open()
         self.native_start(performer(self._lifecycle, self._mark),
                           _logging(self.native_events(None)))
         stop_at_exit(self)
 
     def cleanup(self) -> None:
-        """Stops that thread and removes every quota. A callback of it cannot: RuntimeError."""
+        """Stops that thread and removes every quota, but those of a `state_dir`, which it closes.
+
+        A callback of it cannot: RuntimeError.
+        """
         check_not_inside(self._mark)
         self.native_stop()
         stopped(self)
-        self.native_remove_all()
+        self.native_end()
 
     def reserve(self, agent_id: str, *, cpu_seconds: float | None = None,
                 memory_mb: float | None = None, tokens: int | None = None,

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "amounts.h"
+#include "mete/store.h"
 
 namespace mete::python {
 namespace {
@@ -106,30 +107,67 @@ bool CallableClock::Read() {
   return true;
 }
 
-Engine::Engine(ManagerConfig config, nb::object clock)
-    : config_(std::move(config)), process_(forks.load()) {
+Engine::Engine(ManagerConfig config, nb::object clock, std::string state_folder)
+    : config_(std::move(config)), state_folder_(std::move(state_folder)), process_(forks.load()) {
   static const int registered =
       pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
   static_cast<void>(registered);
-  if (!clock.is_none()) {
-    clock_ = std::make_unique<CallableClock>(std::move(clock));
-    manager_ = Need(ResourceManager::Create(config_, *clock_));
-  } else {
-    manager_ = Need(ResourceManager::Create(config_));
+  if (!clock.is_none()) clock_ = std::make_unique<CallableClock>(std::move(clock));
+  if (!state_folder_.empty()) {
+    Open();
+    return;
   }
+  own_ =
+      Need(clock_ ? ResourceManager::Create(config_, *clock_) : ResourceManager::Create(config_));
+  manager_ = own_.get();
+}
+
+void Engine::Open() {
+  if (manager_ != nullptr) return;
+  server::StateConfig config;
+  config.folder = state_folder_;
+  config.manager = config_;
+  if (clock_ != nullptr) config.clock = clock_.get();
+  config.open_store = [](const std::string& folder) { return OpenStore(folder); };
+  config.advances = clock_ == nullptr;
+  Result<server::OpenedState> opened;
+  {
+    const nb::gil_scoped_release unlock;
+    opened = server::OpenState(config);
+  }
+  if (opened && !opened->owned) {
+    opened = Fail(ErrorCode::kInUse,
+                  "state_dir: " + opened->owner +
+                      "; end that process, or reach its accounts with `mete .. --state-dir`");
+  }
+  state_ = Need(std::move(opened)).owned;
+  manager_ = &state_->manager();
+}
+
+void Engine::Close() {
+  if (state_ == nullptr || process_ != forks.load(std::memory_order_relaxed)) return;
+  Stop();
+  if (state_ == nullptr) return;  // another thread closed it meanwhile
+  manager_ = nullptr;
+  std::unique_ptr<server::OwnedState> state = std::move(state_);
+  const nb::gil_scoped_release unlock;
+  for (int busy; (busy = busy_.load()) != 0;) busy_.wait(busy);
+  state.reset();
 }
 
 Engine::~Engine() {
   if (process_ != forks.load(std::memory_order_relaxed)) {
-    static_cast<void>(manager_.release());  // its thread is not here to be joined
+    static_cast<void>(own_.release());  // its threads are not here to be joined
+    static_cast<void>(state_.release());
     static_cast<void>(clock_.release());
     return;
   }
   if (callbacks_here > 0) {  // the last reference fell in a callback: a thread cannot join itself
     ends.fetch_add(1);
-    std::thread([manager = std::move(manager_), clock = std::move(clock_),
+    std::thread([manager = std::move(own_), state = std::move(state_), clock = std::move(clock_),
                  enforcer = std::move(enforcer_), wake = std::move(wake_)]() mutable {
       manager.reset();
+      state.reset();
       {
         const nb::gil_scoped_acquire lock;
         wake.reset();
@@ -143,7 +181,8 @@ Engine::~Engine() {
   }
   {
     const nb::gil_scoped_release unlock;
-    manager_.reset();
+    own_.reset();
+    state_.reset();
   }
 }
 
@@ -159,8 +198,13 @@ ResourceManager* Engine::Use() {
                     "make one here");
     return nullptr;
   }
+  if (manager_ == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError,
+                    "this ResourceManager was cleaned up; initialize() opens its state_dir again");
+    return nullptr;
+  }
   if (clock_ != nullptr && !clock_->Read()) return nullptr;
-  return manager_.get();
+  return manager_;
 }
 
 ResourceManager& Engine::core() {

@@ -5,7 +5,9 @@
 // The interpreter lock and the manager's locks: whoever holds one of the manager's never waits for
 // the interpreter's. So the clock of a Python callable is read before an operation, not in it, and
 // the callbacks run where the manager holds no lock. The hot path keeps the interpreter lock; what
-// can take long gives it up.
+// can take long gives it up, and with a state folder that is everything that changes something,
+// since it may wait for a disk. Such a folder can be closed while other threads are in a call: who
+// gave up the interpreter lock is counted, and waited for.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -18,6 +20,7 @@
 #include <string_view>
 
 #include "mete/resource_manager.h"
+#include "server/state.h"
 
 namespace mete::python {
 
@@ -46,7 +49,8 @@ class CallingEnforcer;
 
 class Engine {
  public:
-  Engine(ManagerConfig config, nb::object clock);
+  // `state_folder`: where the accounts are kept; empty: in memory.
+  Engine(ManagerConfig config, nb::object clock, std::string state_folder);
   ~Engine();
   Engine(const Engine&) = delete;
 
@@ -56,7 +60,42 @@ class Engine {
   // The same, but throws the Python error.
   ResourceManager& core();
 
+  // Whether a call may wait for a disk.
+  bool waits() const { return !state_folder_.empty(); }
+  // Around a call without the interpreter lock; made and ended with it.
+  class Busy {
+   public:
+    explicit Busy(Engine& engine) : engine_(engine) { ++engine_.busy_; }
+    ~Busy() {
+      if (--engine_.busy_ == 0) engine_.busy_.notify_all();
+    }
+    Busy(const Busy&) = delete;
+
+   private:
+    Engine& engine_;
+  };
+  // A call of the manager, without the interpreter lock where it may wait. The function touches
+  // nothing of Python.
+  template <class Function>
+  auto Do(Function&& function) {
+    ResourceManager& manager = core();
+    if (!waits()) return function(manager);
+    const Busy busy(*this);
+    const nb::gil_scoped_release unlock;
+    return function(manager);
+  }
+
+  // Opens the state folder, if there is one and it is not open. E2080: another process has it.
+  void Open();
+  // Writes what is left to write and frees it; from then on a call is a RuntimeError. Nothing
+  // without a state folder. REQUIRES: not on the manager's thread.
+  void Close();
+
   const ManagerConfig& config() const { return config_; }
+  const Clock& clock() const {
+    return clock_ ? static_cast<const Clock&>(*clock_) : SystemClock::Instance();
+  }
+  bool is_closed() const { return manager_ == nullptr; }
 
   // `perform` (or None) is called with each intent, and returns None or why it failed, and `wake`
   // without arguments, both on the manager's thread. Without `perform` whoever is woken takes the
@@ -77,7 +116,11 @@ class Engine {
   std::unique_ptr<CallableClock> clock_;
   std::unique_ptr<CallingEnforcer> enforcer_;
   std::unique_ptr<nb::object> wake_;  // stays where it is when the rest moves
-  std::unique_ptr<ResourceManager> manager_;
+  std::string state_folder_;
+  std::unique_ptr<server::OwnedState> state_;  // or, without a folder:
+  std::unique_ptr<ResourceManager> own_;
+  ResourceManager* manager_ = nullptr;  // of the one of both
+  std::atomic<int> busy_{0};
   std::uint64_t process_;  // which one, counted by forks
   bool started_ = false;
 };

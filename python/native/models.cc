@@ -176,15 +176,18 @@ nb::object ModelOf(const Event& event, std::uint64_t missed) {
     const bool is_use = event.kind == EventKind::kSettledAboveHold;
     amount = is_use ? Amount(resource, event.amount) : Bound(resource, event.amount);
   }
+  // What happens to the store happens to none.
+  const nb::object none = Text("");
+  const nb::object target = event.target.id.empty() ? none : TextOfName(event.target);
+  const nb::object account = event.account.id.empty() ? none : TextOfName(event.account);
   const bool carries_usage = event.kind == EventKind::kUsage || event.kind == EventKind::kRemoved;
-  return Model("Event")("sequence"_a = event.sequence,
-                        "kind"_a = Model("EventKind")(Word(event.kind)),
-                        "time"_a = Moment(event.wall_time), "target"_a = TextOfName(event.target),
-                        "account"_a = TextOfName(event.account), "limit"_a = LimitName(event.limit),
-                        "percent"_a = event.percent, "used"_a = used, "amount"_a = amount,
-                        "windows"_a = event.windows, "detail"_a = Text(event.detail),
-                        "usage"_a = carries_usage ? ModelOf(event.usage) : nb::object(nb::none()),
-                        "missed"_a = missed);
+  return Model("Event")(
+      "sequence"_a = event.sequence, "kind"_a = Model("EventKind")(Word(event.kind)),
+      "time"_a = Moment(event.wall_time), "target"_a = target, "account"_a = account,
+      "limit"_a = LimitName(event.limit), "percent"_a = event.percent, "used"_a = used,
+      "amount"_a = amount, "windows"_a = event.windows, "detail"_a = Text(event.detail),
+      "usage"_a = carries_usage ? ModelOf(event.usage) : nb::object(nb::none()),
+      "missed"_a = missed);
 }
 
 nb::object TextOfName(const TargetName& name) {

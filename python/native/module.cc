@@ -28,7 +28,8 @@ Duration Nanoseconds(std::int64_t count) { return Duration(count); }
 
 void MakeEngine(Engine* self, const nb::dict& limits, const nb::dict& policies,
                 const std::vector<int>& thresholds, std::int64_t soft_grace, std::int64_t window,
-                std::int64_t usage_interval, nb::object clock) {
+                std::int64_t usage_interval, nb::object clock, std::string state_dir,
+                const std::string& durability) {
   ManagerConfig config;
   const ResourceLimits given = LimitsFrom(limits, "default_limits.");
   for (const LimitInfo& info : AllLimits()) {
@@ -41,7 +42,8 @@ void MakeEngine(Engine* self, const nb::dict& limits, const nb::dict& policies,
   config.soft_grace_reported = Nanoseconds(soft_grace);
   config.window = Nanoseconds(window);
   config.usage_report_interval = Nanoseconds(usage_interval);
-  new (self) Engine(std::move(config), std::move(clock));
+  config.durability = FindDurability(durability).value_or(config.durability);  // read_config's
+  new (self) Engine(std::move(config), std::move(clock), std::move(state_dir));
 }
 
 nb::object CreateQuota(Engine& self, const nb::object& scope, const nb::object& id,
@@ -54,9 +56,12 @@ nb::object CreateQuota(Engine& self, const nb::object& scope, const nb::object& 
   }
   if (window) options.window = Nanoseconds(*window);
   options.exist_ok = exist_ok;
-  ResourceManager& core = self.core();
-  return ModelOf(Need(core.CreateQuota(TargetOf(scope, id), LimitsFrom(limits), options)),
-                 core.clock());
+  const Target target = TargetOf(scope, id);
+  const ResourceLimits given = LimitsFrom(limits);
+  return ModelOf(Need(self.Do([&](ResourceManager& core) {
+                   return core.CreateQuota(target, given, options);
+                 })),
+                 self.clock());
 }
 
 nb::object GetQuota(Engine& self, const nb::object& scope, const nb::object& id) {
@@ -72,6 +77,7 @@ nb::list ListQuotas(Engine& self, const nb::object& scope) {
   }
   ResourceManager& core = self.core();
   std::vector<ResourceQuota> quotas;
+  const Engine::Busy busy(self);
   {
     const nb::gil_scoped_release unlock;
     quotas = core.ListQuotas(wanted);
@@ -84,19 +90,23 @@ nb::list ListQuotas(Engine& self, const nb::object& scope) {
 nb::object UpdateQuota(Engine& self, const nb::object& scope, const nb::object& id,
                        const nb::dict& limits) {
   const Target target = TargetOf(scope, id);
-  ResourceManager& core = self.core();
-  return ModelOf(Need(core.UpdateQuota(target, LimitsFrom(limits))), core.clock());
+  const ResourceLimits given = LimitsFrom(limits);
+  return ModelOf(
+      Need(self.Do([&](ResourceManager& core) { return core.UpdateQuota(target, given); })),
+      self.clock());
 }
 
 nb::object ResetQuota(Engine& self, const nb::object& scope, const nb::object& id) {
-  ResourceManager& core = self.core();
-  return ModelOf(Need(core.ResetQuota(TargetOf(scope, id))), core.clock());
+  const Target target = TargetOf(scope, id);
+  return ModelOf(Need(self.Do([&](ResourceManager& core) { return core.ResetQuota(target); })),
+                 self.clock());
 }
 
 void CleanupQuota(Engine& self, const nb::object& scope, const nb::object& id, bool cascade) {
   const Target target = TargetOf(scope, id);
   ResourceManager& core = self.core();
   Result<void> done;
+  const Engine::Busy busy(self);
   {
     const nb::gil_scoped_release unlock;
     done = core.CleanupQuota(target, cascade);
@@ -104,8 +114,12 @@ void CleanupQuota(Engine& self, const nb::object& scope, const nb::object& id, b
   Need(std::move(done));
 }
 
-// Removes every quota.
-void RemoveAll(Engine& self) {
+// What is in memory only goes; what is kept in a folder stays there.
+void End(Engine& self) {
+  if (self.waits()) {
+    self.Close();
+    return;
+  }
   ResourceManager& core = self.core();
   const nb::gil_scoped_release unlock;
   for (const QuotaScope scope : {QuotaScope::kTenant, QuotaScope::kSession, QuotaScope::kAgent}) {
@@ -126,11 +140,14 @@ HoldId Reserve(Engine& self, const nb::object& scope, const nb::object& id, cons
   ReserveOptions options;
   if (ttl) options.ttl = Nanoseconds(*ttl);
   const Target target = TargetOf(scope, id);
-  return Need(self.core().Reserve(target, AmountsFrom(amounts), options)).Detach();
+  const Amounts wanted = AmountsFrom(amounts);
+  return Need(self.Do([&](ResourceManager& core) { return core.Reserve(target, wanted, options); }))
+      .Detach();
 }
 
 nb::object Settle(Engine& self, HoldId hold, const nb::dict& amounts) {
-  return ModelOf(Need(self.core().Settle(hold, AmountsFrom(amounts))));
+  const Amounts actual = AmountsFrom(amounts);
+  return ModelOf(Need(self.Do([&](ResourceManager& core) { return core.Settle(hold, actual); })));
 }
 
 // --- Events ---
@@ -233,17 +250,21 @@ void BindActions(nb::class_<Engine>& engine) {
       .def(
           "native_suspend",
           [](Engine& self, const nb::object& scope, const nb::object& id) {
-            Need(self.core().Suspend(TargetOf(scope, id)));
+            const Target target = TargetOf(scope, id);
+            Need(self.Do([&](ResourceManager& core) { return core.Suspend(target); }));
           },
           "scope"_a.none(), "id"_a.none())
       .def("native_resume",
            [](Engine& self, const nb::object& scope, const nb::object& id, bool override_causes) {
-             Need(self.core().Resume(TargetOf(scope, id), override_causes));
+             const Target target = TargetOf(scope, id);
+             Need(self.Do(
+                 [&](ResourceManager& core) { return core.Resume(target, override_causes); }));
            })
       .def(
           "native_terminate",
           [](Engine& self, const nb::object& scope, const nb::object& id) {
-            Need(self.core().Terminate(TargetOf(scope, id)));
+            const Target target = TargetOf(scope, id);
+            Need(self.Do([&](ResourceManager& core) { return core.Terminate(target); }));
           },
           "scope"_a.none(), "id"_a.none())
       .def("native_is_throttled",
@@ -253,12 +274,14 @@ void BindActions(nb::class_<Engine>& engine) {
       .def(
           "native_clear_throttle",
           [](Engine& self, const nb::object& scope, const nb::object& id) {
-            Need(self.core().ClearThrottle(TargetOf(scope, id)));
+            const Target target = TargetOf(scope, id);
+            Need(self.Do([&](ResourceManager& core) { return core.ClearThrottle(target); }));
           },
           "scope"_a.none(), "id"_a.none())
       .def("native_advance",
            [](Engine& self) {
              ResourceManager& core = self.core();
+             const Engine::Busy busy(self);
              const nb::gil_scoped_release unlock;
              core.Advance();
            })
@@ -280,9 +303,11 @@ void BindActions(nb::class_<Engine>& engine) {
                                                             : ErrorCode::kSuspendFailed,
                             *std::move(failure));
             }
-            self.core().FinishIntent(intent, result);
+            if (!self.is_closed()) self.core().FinishIntent(intent, result);
           },
           "intent"_a, "failure"_a.none())
+      .def("native_open", &Engine::Open)
+      .def("native_close", &Engine::Close)
       .def("native_start", &Engine::Start, "perform"_a.none(), "wake"_a)
       .def("native_stop", &Engine::Stop);
 }
@@ -291,7 +316,8 @@ void BindEngine(nb::module_& module) {
   nb::class_<Engine> engine(module, "Engine", nb::type_slots(engine_slots));
   engine
       .def("__init__", &MakeEngine, "default_limits"_a, "policies"_a, "thresholds"_a,
-           "soft_grace_ns"_a, "window_ns"_a, "usage_interval_ns"_a, "clock"_a.none())
+           "soft_grace_ns"_a, "window_ns"_a, "usage_interval_ns"_a, "clock"_a.none(), "state_dir"_a,
+           "durability"_a)
       .def("native_create", &CreateQuota, "scope"_a.none(), "id"_a.none(), "limits"_a,
            "parent"_a.none(), "policies"_a, "window_ns"_a.none(), "exist_ok"_a)
       .def("native_get", &GetQuota, "scope"_a.none(), "id"_a.none())
@@ -299,15 +325,19 @@ void BindEngine(nb::module_& module) {
       .def("native_update", &UpdateQuota, "scope"_a.none(), "id"_a.none(), "limits"_a)
       .def("native_reset", &ResetQuota, "scope"_a.none(), "id"_a.none())
       .def("native_cleanup", &CleanupQuota, "scope"_a.none(), "id"_a.none(), "cascade"_a)
-      .def("native_remove_all", &RemoveAll)
+      .def("native_end", &End)
       .def("native_usage", &GetUsage, "scope"_a.none(), "id"_a.none())
       .def("native_reserve", &Reserve, "scope"_a.none(), "id"_a.none(), "amounts"_a,
            "ttl_ns"_a.none())
       .def("native_settle", &Settle)
-      .def("native_release", [](Engine& self, HoldId hold) { Need(self.core().Release(hold)); })
+      .def("native_release",
+           [](Engine& self, HoldId hold) {
+             Need(self.Do([&](ResourceManager& core) { return core.Release(hold); }));
+           })
       .def("native_abandon", [](Engine& self, HoldId hold) {
-        if (ResourceManager* core = self.Use()) {
-          core->Abandon(hold);
+        if (self.is_closed()) return;  // the hold ends by its time to live
+        if (self.Use() != nullptr) {
+          self.Do([&](ResourceManager& core) { core.Abandon(hold); });
         } else {
           PyErr_Clear();  // of a process that this one was forked from, or a broken clock
         }

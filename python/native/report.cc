@@ -12,8 +12,13 @@
 namespace mete::python {
 namespace {
 
-enum Argument : std::size_t { kAgentId, kFirstAmount, kScope = kFirstAmount + kResourceCount };
-constexpr std::size_t kArguments = kScope + 1;
+enum Argument : std::size_t {
+  kAgentId,
+  kFirstAmount,
+  kScope = kFirstAmount + kResourceCount,
+  kKey,
+};
+constexpr std::size_t kArguments = kKey + 1;
 constexpr std::size_t kPositional = 4;  // agent_id, cpu_seconds, memory_mb, tokens
 
 struct Call {
@@ -30,6 +35,7 @@ const std::array<PyObject*, kArguments>& Names() {
       made[kFirstAmount + i] = PyUnicode_InternFromString(kFields[i].name);
     }
     made[kScope] = PyUnicode_InternFromString("scope");
+    made[kKey] = PyUnicode_InternFromString("idempotency_key");
     return made;
   }();
   return names;
@@ -98,6 +104,21 @@ bool ReadCall(Call& call, PyObject* const* arguments, Py_ssize_t count, PyObject
   }
 }
 
+// The idempotency key, or empty. False with a ResourceError set.
+bool ReadKey(const Call& call, std::string_view* key) {
+  PyObject* given = call.given[kKey];
+  if (given == nullptr || given == Py_None) return true;
+  try {
+    *key = TextOf("idempotency_key", given);
+  } catch (nb::python_error& error) {
+    error.restore();
+    return false;
+  }
+  if (!key->empty()) return true;
+  RaiseInvalid("idempotency_key: 1 to 255 bytes are allowed, not an empty text");
+  return false;
+}
+
 // The receipt, or null with the Python error set.
 PyObject* Record(PyObject* self, Call& call) {
   if (!nb::inst_ready(self)) {
@@ -114,7 +135,14 @@ PyObject* Record(PyObject* self, Call& call) {
   }
   ResourceManager* core = engine->Use();
   if (core == nullptr) return nullptr;
-  const Result<Receipt> receipt = core->ReportUsage(call.target, amounts);
+  std::string_view key;
+  if (!ReadKey(call, &key)) return nullptr;
+  const Result<Receipt> receipt = [&] {
+    if (key.empty() && !engine->waits()) return core->ReportUsage(call.target, amounts);
+    const Engine::Busy busy(*engine);
+    const nb::gil_scoped_release unlock;
+    return core->ReportUsage(call.target, amounts, ReportOptions{.key = key});
+  }();
   if (receipt) return NewReceipt(*receipt);
   Raise(receipt.error());
   return nullptr;
