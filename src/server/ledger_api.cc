@@ -43,7 +43,7 @@ Result<std::string> KeyOf(const HttpRequest& request) {
 // an invalid argument is the key's (rule 17), or a sum that passes 63 bits.
 HttpResponse Refusal(const Error& error, bool has_key) {
   const bool is_key = has_key && error.code == ErrorCode::kInvalidArgument &&
-                      error.message.find("key") != std::string::npos;
+                      error.message.starts_with("key:");
   return ProblemOf(error, is_key ? 422 : 0);
 }
 
