@@ -16,7 +16,7 @@ MEMORY_MIB = 512
 # For a guest that hangs, not for a slow one: all cases take about 75 s of a processor's time, and
 # were seen to take 320 s beside much other work.
 SILENT_SECONDS = 240
-TOTAL_SECONDS = 900
+TOTAL_SECONDS = 1200
 TAIL_LINES = 60
 
 

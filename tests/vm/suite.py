@@ -36,6 +36,8 @@ PROGRAMS = (
     ("kernel_test", 400, CASES_OF + "/guest/kernel_test.py"),
     ("users_test", 400, CASES_OF + "/guest/users_test.py"),
     ("enforcement_test", 400, CASES_OF + "/e2e/enforcement_test.py"),
+    ("actions_test", 400, CASES_OF + "/e2e/actions_test.py"),
+    ("doctor_test", 400, CASES_OF + "/e2e/doctor_test.py"),
     ("sockets_test", 400, CASES_OF + "/e2e/sockets_test.py Control Holds"),
 )
 # Programs of this machine that the tests start, which busybox's are not quite like.
@@ -68,7 +70,8 @@ def assemble(build, folder, programs):
         archive.program(pathlib.Path(shutil.which(name)).resolve(), f"usr/bin/{name}")
     python_files.add_to(archive, folder / "python")
     archive.program(build / "mete", "usr/bin/mete")
-    archive.program(build / "tests" / "cgroup_host_test", "tests/cgroup_host_test")
+    for name in ("cgroup_host_test", "fork_bomb"):
+        archive.program(build / "tests" / name, f"tests/{name}")
     for name in ("guest", "e2e"):
         for file in sorted((HERE.parent / name if name == "e2e" else HERE / name).glob("*.py")):
             archive.file(f"{name}/{file.name}", file.read_bytes())
