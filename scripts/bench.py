@@ -8,6 +8,7 @@ everything for a moment and only looks whether each row is measured.
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -33,6 +34,7 @@ class Busy(Missing):
 def run_programs(build, smoke):
     """The runs of every benchmark program, as Google Benchmark writes them."""
     runs = []
+    build = build.resolve()
     for program in sorted((build / "bench").glob("*_bench")):
         report = build / "bench" / (program.name + ".json")
         report.unlink(missing_ok=True)
@@ -42,8 +44,10 @@ def run_programs(build, smoke):
             command += ["--benchmark_min_time=0.001"]
         else:
             command += [f"--benchmark_repetitions={REPETITIONS}", "--benchmark_min_time=0.05"]
+        environment = {**os.environ, "METE_SMOKE": "1"} if smoke else None
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True)
+                              stderr=subprocess.STDOUT, text=True, env=environment,
+                              cwd=build / "bench")
         if done.returncode != 0:
             sys.exit(f"{done.stdout}\n{program.name} ended with {done.returncode}")
         runs += json.loads(report.read_text())["benchmarks"]

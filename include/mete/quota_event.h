@@ -40,9 +40,9 @@ std::string_view NameOf(EventKind kind) noexcept;  // "window_rolled"
 std::optional<EventKind> FindEventKind(std::string_view name) noexcept;
 
 struct Event {
-  std::uint64_t sequence = 0;  // from 1, without gaps
+  std::uint64_t sequence = 0;  // from 1; over a restart some records of usage are missing
   EventKind kind = EventKind::kCreated;
-  Time time{};
+  Time time{};  // of the boot in which it happened
   WallTime wall_time{};
   TargetName target{};   // what it happened to
   TargetName account{};  // whose limit it is about: the target, or what is above it
