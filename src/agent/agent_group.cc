@@ -12,6 +12,12 @@
 namespace mete::agent {
 namespace {
 
+// The id itself, but for those that are the name of a level, or none.
+std::string GroupFor(const std::string& id) {
+  const bool plain = CheckGroupName(id) && !IsLevel(id) && id.find('/') == std::string::npos;
+  return plain ? id : GroupNameOf({{}, {}, id, 1});
+}
+
 class Maker {
  public:
   Maker(Host& host, const Clock& clock, Guardian& guardian, const std::string& dir,
@@ -32,12 +38,13 @@ class Maker {
 
  private:
   Result<std::unique_ptr<RecordedGroup>> TryToMake(const std::string& id) {
-    record_.id = record_.group = id;
+    record_.id = id;
+    record_.group = GroupFor(id);
     const std::string path = RecordPath(dir_, id);
-    guardian_.Making(id, path);
+    guardian_.Making(record_.group, path);
     Result<RecordFile> file = ClaimRecord(host_, path, record_, clock_);
     if (!file) return std::unexpected(file.error());
-    Result<std::unique_ptr<Group>> group = host_.Create(id, record_.kernel);
+    Result<std::unique_ptr<Group>> group = host_.Create(record_.group, record_.kernel);
     if (!group) {
       file->Remove();
       return std::unexpected(group.error());
