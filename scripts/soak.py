@@ -17,7 +17,10 @@ SEEDS = 99999  # GoogleTest's largest
 
 # How often the tests that count their tries do so in the first round of the release build: the
 # promises of docs/guarantees.md that name a number for `make soak`.
-TRIES = {"METE_KILL_CYCLES": "5000"}  # in each of two modes
+TRIES = {
+    "METE_KILL_CYCLES": "5000",  # in each of two modes
+    "METE_TERMINATIONS": "1000",
+}
 
 
 def programs(preset):
