@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 import unittest
 import uuid
@@ -155,11 +156,28 @@ class ForkBomb(AgentTest):
         self.assertEqual(bomb.wait(), 0)
 
 
+def python_for_all():
+    """A Python that every user may run; one in the folder of root is none."""
+    for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        real = os.path.realpath(path)
+        above = [real, *map(str, pathlib.Path(real).parents)]
+        if os.path.exists(real) and all(os.stat(each).st_mode & 1 for each in above):
+            return path
+    return None
+
+
 class AnotherUser(AgentTest):
+    PYTHON = python_for_all()
+
     def setUp(self):
         super().setUp()
         if os.geteuid() != 0:
             self.skipTest("only root may start an agent as another user")
+        if not self.PYTHON:
+            self.skipTest("this machine has no Python that another user may run")
+
+    def python(self, source):
+        return [self.PYTHON, "-c", source]
 
     def run_as_nobody(self, source, flags=()):
         agent = self.run_agent(["--user", NOBODY, *flags], self.python(source), cwd="/")
@@ -282,9 +300,7 @@ if os.fork() == 0:
     os.setsid()
     write(places()[""] + "/cgroup.procs", str(os.getpid()))
     time.sleep(1000)
-while own() == open(f"/proc/{os.getpid()}/cgroup").read() or True:
-    time.sleep(0.1)
-    break
+time.sleep(0.3)
 """))
         self.assertEqual(agent.process.returncode, 0, agent.err)
         self.assertEqual(processes_with(self.mark), [])
@@ -313,12 +329,13 @@ class Attach(AgentTest):
     def test_takes_the_whole_tree_and_ends_with_it(self):
         process = self.program("sleep 1000 & (sleep 1000 & sleep 1000) & read x < /dev/null; "
                                "sleep 1000; exit 3")
-        self.assertTrue(eventually(lambda: len(processes_with(self.mark)) == 6))
+        self.assertTrue(eventually(lambda: len(processes_with(self.mark)) >= 5))
+        time.sleep(0.2)
+        everyone = processes_with(self.mark)
         agent = self.attach(process, "--pids", "50", "--cpu", "500m")
         agent.up()
-        inside = [pid for pid in processes_with(self.mark) if pid != agent.process.pid and
-                  agent.id in pathlib.Path(f"/proc/{pid}/cgroup").read_text()]
-        self.assertEqual(len(inside), 6)
+        for pid in everyone:
+            self.assertIn(agent.id, pathlib.Path(f"/proc/{pid}/cgroup").read_text())
         self.assertEqual(cpu_quota(agent), 500)
         process.kill()
         process.wait()
