@@ -257,8 +257,8 @@ class RandomBatches {
   }
 
   std::mt19937_64 random_;
-  const std::uint32_t slots_;
-  const std::size_t state_bytes_;
+  std::uint32_t slots_;
+  std::size_t state_bytes_;
   std::uint64_t batch_ = 0, holds_ = 0, events_ = 0;
   std::int64_t key_time_ = 0;
 };

@@ -64,16 +64,22 @@ void Connection::Run(const char* sql) {
   if (ok()) Take(sqlite3_exec(get(), sql, nullptr, nullptr, nullptr), "used");
 }
 
+// To the end: what a pragma has to write is written after its row was handed out.
 std::int64_t Connection::RunForInt(const char* sql) {
   Statement statement(*this, sql);
-  return statement.Step() ? statement.Int(0) : 0;
+  if (!statement.Step()) return 0;
+  const std::int64_t answer = statement.Int(0);
+  statement.Run();
+  return answer;
 }
 
 std::string Connection::RunForText(const char* sql) {
   Statement statement(*this, sql);
   if (!statement.Step()) return {};
   const unsigned char* text = sqlite3_column_text(statement.get(), 0);
-  return text == nullptr ? std::string() : std::string(reinterpret_cast<const char*>(text));
+  const std::string answer = text == nullptr ? "" : reinterpret_cast<const char*>(text);
+  statement.Run();
+  return answer;
 }
 
 Statement::Statement(Connection& connection, const char* sql) : connection_(connection) {

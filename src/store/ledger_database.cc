@@ -41,7 +41,7 @@ LedgerDatabase::LedgerDatabase(Unsettled, const std::string& path, const std::st
   // Before the first access, so that there is no memory shared with others: the log's index is
   // ours.
   connection_.Run("PRAGMA locking_mode = EXCLUSIVE");
-  connection_.Run("PRAGMA page_size = 4096");
+  connection_.Run("PRAGMA page_size = 8192");
   if (const std::string mode = connection_.RunForText("PRAGMA journal_mode = WAL");
       ok() && mode != "wal") {
     connection_.Unavailable("cannot be used with a log: its mode is " + mode);
@@ -49,6 +49,8 @@ LedgerDatabase::LedgerDatabase(Unsettled, const std::string& path, const std::st
   connection_.Run("PRAGMA synchronous = FULL");
   connection_.Run("PRAGMA wal_autocheckpoint = 0");
   connection_.Run("PRAGMA cell_size_check = ON");
+  // Debian builds it so that what is replaced is overwritten with zeros first.
+  connection_.Run("PRAGMA secure_delete = OFF");
   connection_.Run("PRAGMA temp_store = MEMORY");
   connection_.Run("PRAGMA mmap_size = 0");
   // KiB. A flush of 100,000 accounts changes about 12 MB of pages.
@@ -390,7 +392,8 @@ void LedgerDatabase::RewriteLog() {
       !connection_.Take(log->pMethods->xFileSize(log, &bytes), "read") || bytes == 0) {
     return;
   }
-  // SQLite cuts a write to the 17 bits of its length: one of 128 KiB, or a multiple, is one of none.
+  // SQLite cuts a write to the 17 bits of its length: one of 128 KiB, or a multiple, is one of
+  // none.
   constexpr sqlite3_int64 kChunk = 1 << 16;
   std::string chunk;
   for (sqlite3_int64 at = 0; at < bytes && ok(); at += kChunk) {

@@ -50,7 +50,7 @@ class LedgerDatabase {
   // power goes, and a later commit behind it with it.
   void RewriteLog();
 
-  static constexpr std::int64_t kPageBytes = 4096;
+  static constexpr std::int64_t kPageBytes = 8192;
 
  private:
   struct StateEdit {

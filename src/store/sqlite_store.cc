@@ -11,12 +11,8 @@
 namespace mete::store {
 namespace {
 
-// When the log is brought into the database file. Larger, and a start after a crash reads more, and
-// the checkpoint holds the next batch up for longer; smaller, and pages that change with each flush
-// are written twice each time.
-constexpr std::int64_t kCheckpointBytes = 16 << 20;
-// A log that is this long, because it could not be brought in, grows no further.
-constexpr std::int64_t kLogBytes = 4 * kCheckpointBytes;
+// A log that is so many times as long, because it could not be brought in, grows no further.
+constexpr std::int64_t kLogRatio = 4;
 
 Failure SystemFailure(const std::string& what, const std::string& path) {
   return {what + ": " + path + ": " + std::strerror(errno), false};
@@ -26,19 +22,22 @@ Failure SystemFailure(const std::string& what, const std::string& path) {
 
 Result<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path,
                                                        const StoreOptions& options,
-                                                       const Versions& versions) {
+                                                       const Program& program) {
   Result<StateFolder> folder = StateFolder::Open(path);
   if (!folder) return std::unexpected(folder.error());
-  std::unique_ptr<SqliteStore> store(new SqliteStore(std::move(*folder), options));
-  if (const auto failed = store->Begin(versions)) {
+  std::unique_ptr<SqliteStore> store(new SqliteStore(std::move(*folder), options, program));
+  if (const auto failed = store->Begin()) {
     store->database_.reset();
     return std::unexpected(store->ErrorOf(*failed));
   }
   return store;
 }
 
-SqliteStore::SqliteStore(StateFolder folder, const StoreOptions& options)
-    : folder_(std::move(folder)), options_(options), witness_(folder_.PathOf(kWitnessName)) {}
+SqliteStore::SqliteStore(StateFolder folder, const StoreOptions& options, const Program& program)
+    : folder_(std::move(folder)),
+      options_(options),
+      program_(program),
+      witness_(folder_.PathOf(kWitnessName)) {}
 
 SqliteStore::~SqliteStore() { Close(); }
 
@@ -52,11 +51,11 @@ void SqliteStore::Close() {
   (void)MakeBackup(database_->connection(), folder_, kBackupName);
 }
 
-std::optional<Failure> SqliteStore::Begin(const Versions& versions) {
+std::optional<Failure> SqliteStore::Begin() {
   database_ = std::make_unique<LedgerDatabase>(LedgerDatabase::Unsettled::kIt,
                                                folder_.PathOf(kDatabaseName), options_.vfs);
   LedgerDatabase& database = *database_;
-  if (auto failed = Establish(database, versions)) return failed;
+  if (auto failed = Establish(database)) return failed;
   database.RewriteLog();
   if (!database.ok()) return database.connection().failure();
   if (auto failed = CompareWithWitness(database)) return failed;
@@ -68,10 +67,14 @@ std::optional<Failure> SqliteStore::Begin(const Versions& versions) {
 }
 
 // Makes the tables, or brings them forward, or finds that they are ours.
-std::optional<Failure> SqliteStore::Establish(LedgerDatabase& database, const Versions& versions) {
+std::optional<Failure> SqliteStore::Establish(LedgerDatabase& database) {
   Connection& connection = database.connection();
   if (connection.ok() && IsNewDatabase(connection)) {
-    if (witness_.finding() != Witness::Finding::kNone) {
+    // One that names batch 0 outlived a loss of power before anything could be written.
+    const bool was_used =
+        witness_.finding() == Witness::Finding::kDamaged ||
+        (witness_.finding() == Witness::Finding::kGood && witness_.testimony().batch != 0);
+    if (was_used) {
       return Failure{"the database is empty, or missing, though " + witness_.path() + " is there",
                      true};
     }
@@ -85,11 +88,11 @@ std::optional<Failure> SqliteStore::Establish(LedgerDatabase& database, const Ve
     connection.Run("COMMIT");
     database.Checkpoint(/*empty=*/true);
   }
-  const int version = connection.ok() ? VersionOf(connection, versions.newest) : 0;
-  if (connection.ok() && version < versions.newest) {
+  const int version = connection.ok() ? VersionOf(connection, program_.newest) : 0;
+  if (connection.ok() && version < program_.newest) {
     const std::string name = "ledger.v" + std::to_string(version) + ".backup";
     if (auto failed = CopyAsItIs(connection, folder_, name.c_str())) return failed;
-    BringForward(connection, version, versions.newest, versions.upgrades);
+    BringForward(connection, version, program_.newest, program_.upgrades);
   }
   if (connection.ok()) CheckTables(connection);
   database.Settle();
@@ -154,8 +157,8 @@ Result<StoredMark> SqliteStore::Load(const StoreVisitor& visitor, std::size_t ev
 
 // Keeps the log within its bound; a log that cannot be brought in is no harm until it is too long.
 std::optional<Failure> SqliteStore::BringUp() {
-  if (database_->log_bytes() < kCheckpointBytes) return std::nullopt;
-  const bool is_too_long = database_->log_bytes() >= kLogBytes;
+  if (database_->log_bytes() < program_.checkpoint_bytes) return std::nullopt;
+  const bool is_too_long = database_->log_bytes() >= kLogRatio * program_.checkpoint_bytes;
   database_->Checkpoint(/*empty=*/false);
   if (database_->ok()) return std::nullopt;
   const Failure failure = database_->connection().failure();
@@ -168,7 +171,8 @@ Result<void> SqliteStore::Write(const StoreBatch& batch) {
   METE_CHECK(batch.mark.batch >= 1);
   METE_CHECK(batch.mark.batch - acknowledged_.batch <= 1);
   std::optional<Failure> failed = Reopen();
-  if (!failed && database_->log_bytes() >= kLogBytes) failed = BringUp();
+  if (!failed && database_->log_bytes() >= kLogRatio * program_.checkpoint_bytes)
+    failed = BringUp();
   if (failed) return std::unexpected(ErrorOf(*failed));
   database_->Write(batch, options_.events_kept);
   if (!database_->ok()) {
@@ -195,7 +199,7 @@ Error SqliteStore::ErrorOf(const Failure& failure) const {
 namespace mete {
 
 Result<std::unique_ptr<Store>> OpenStore(const std::string& folder, const StoreOptions& options) {
-  return store::SqliteStore::Open(folder, options, store::Versions());
+  return store::SqliteStore::Open(folder, options, store::Program());
 }
 
 }  // namespace mete

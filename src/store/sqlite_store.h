@@ -15,16 +15,20 @@
 namespace mete::store {
 
 // What this program is, as far as its databases go; a test is another one.
-struct Versions {
+struct Program {
   int newest = kSchemaVersion;
   std::span<const Upgrade> upgrades{};
+  // When the log is brought into the database file. Larger, and a start after a crash reads more,
+  // and the checkpoint holds the next batch up for longer; smaller, and pages that change with each
+  // flush are written twice each time.
+  std::int64_t checkpoint_bytes = 16 << 20;
 };
 
 class SqliteStore final : public Store {
  public:
   static Result<std::unique_ptr<SqliteStore>> Open(const std::string& path,
                                                    const StoreOptions& options,
-                                                   const Versions& versions);
+                                                   const Program& program);
   ~SqliteStore() override;
 
   Result<StoredMark> Load(const StoreVisitor& visitor, std::size_t events) override;
@@ -35,10 +39,10 @@ class SqliteStore final : public Store {
   LedgerDatabase& database() noexcept { return *database_; }
 
  private:
-  SqliteStore(StateFolder folder, const StoreOptions& options);
+  SqliteStore(StateFolder folder, const StoreOptions& options, const Program& program);
 
-  std::optional<Failure> Begin(const Versions& versions);
-  std::optional<Failure> Establish(LedgerDatabase& database, const Versions& versions);
+  std::optional<Failure> Begin();
+  std::optional<Failure> Establish(LedgerDatabase& database);
   std::optional<Failure> CompareWithWitness(const LedgerDatabase& database);
   std::optional<Failure> Reopen();
   std::optional<Failure> BringUp();
@@ -47,6 +51,7 @@ class SqliteStore final : public Store {
 
   const StateFolder folder_;
   const StoreOptions options_;
+  const Program program_;
   Witness witness_;
   std::unique_ptr<LedgerDatabase> database_;  // null after a failure
   Testimony acknowledged_;

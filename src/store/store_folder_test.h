@@ -21,6 +21,10 @@ class TestFolder {
     std::string name = parent + "/mete_store_XXXXXX";
     path_ = mkdtemp(name.data()) == nullptr ? std::string() : name;
   }
+  // In memory where the machine has such a folder: for what opens thousands of them.
+  static std::string Fast() {
+    return std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : testing::TempDir();
+  }
   ~TestFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
