@@ -47,7 +47,8 @@ def boot(kernel, initramfs, folder):
     if not why and "@done" not in text.splitlines():
         why = "the guest went down before it was done"
     if why:
-        why += "".join(f"\n--- {file.name}\n{tail(text_of(file))}" for file in (log, console, results))
+        why += "".join(f"\n--- {file.name}\n{tail(text_of(file))}"
+                       for file in (log, console, results))
     return text, why
 
 

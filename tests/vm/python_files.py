@@ -12,7 +12,7 @@ MODULES_LEFT_OUT = ("_codecs_", "_test", "_tkinter", "_curses", "_xxtest", "_cty
 
 
 def add_to(archive, cache):
-    """Puts /usr/bin/python3 and its library into the archive; compiled files are kept in `cache`."""
+    """Puts /usr/bin/python3 and its library into the archive; keeps compiled files in `cache`."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     archive.program(pathlib.Path(sys.executable).resolve(), f"usr/bin/{name}")
     archive.link("usr/bin/python3", name)

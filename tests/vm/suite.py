@@ -25,10 +25,12 @@ SOURCE = HERE.parent.parent
 KERNELS = {"6.1": "linux-image-cloud-amd64", "6.12": "linux-image-6.12-cloud-amd64"}
 
 CASES_OF = "/session python3 -B /guest/run_cases.py "
-# Cases that ask about control groups v1, or about no kernel.
+# Cases that ask about control groups v1, about limits that trees of processes do not have, or about
+# no kernel.
 NOT_ON_V2 = ("Probe.*:NoHost.*:KernelHost.AKillThatLeavesTheGroupAliveIsAnEventWithItsCount:"
              "KernelHost.LeftoversInV1AreTakenOver:"
-             "KernelHost.AProcessThatLeftTheUnifiedGroupOnlyIsKilledToo")
+             "KernelHost.AProcessThatLeftTheUnifiedGroupOnlyIsKilledToo:"
+             "KernelHost.LessCpuAboveIsNoFailureAndIsHeld:*AMemoryLimitBelowUse*/processes")
 # Name, seconds at most, command line. Those whose cases ask about the kernel; what is the same on
 # every kernel (flags, texts) is tried where mete is built.
 PROGRAMS = (

@@ -49,7 +49,8 @@ class Cases(unittest.TestCase):
     def test_that_did_not_end_have_failed(self):
         for last in ("@end a 137\n", "@done\n", "", "[ RUN      ] A.C\n[       OK ] A.C (1 ms)\n"):
             with self.subTest(last):
-                self.assertIn(("a.A.B", "fail"), self.outcome(f"@begin a\n[ RUN      ] A.B\n{last}"))
+                said = f"@begin a\n[ RUN      ] A.B\n{last}"
+                self.assertIn(("a.A.B", "fail"), self.outcome(said))
 
     def test_a_program_that_ends_badly_or_ran_none_has_failed(self):
         self.assertEqual(self.outcome("@begin a\ncannot\n@end a 127\n"), [("a", "fail")])
@@ -115,7 +116,8 @@ class Watchdog(unittest.TestCase):
         self.assertIn("BUG: locked up", why)
 
     def test_a_guest_that_goes_down(self):
-        text, why = self.boot("echo '@begin a' >$2; echo 'Kernel panic' >$1; echo no kvm >&2; exit 1")
+        text, why = self.boot(
+            "echo '@begin a' >$2; echo 'Kernel panic' >$1; echo no kvm >&2; exit 1")
         self.assertEqual(text, "@begin a\n")
         self.assertIn("went down before it was done", why)
         self.assertIn("Kernel panic", why)

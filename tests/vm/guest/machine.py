@@ -1,7 +1,8 @@
-"""The guest's machine, for tests that own all of it: groups, clocks, numbers of processes, users."""
+"""The guest's machine, for tests that own all of it: groups, clocks, process numbers, users."""
 
 import contextlib
 import ctypes
+import json
 import os
 import pathlib
 import signal
@@ -33,6 +34,15 @@ def number_in(path, key):
 def group_of(pid):
     """The directory of the group that a process is in."""
     return ROOT / read(f"/proc/{pid}/cgroup").split(":", 2)[2].lstrip("/")
+
+
+def not_the_kernels(doctor):
+    """The rows of `mete doctor --json` that full control groups v2 should hold, and do not."""
+    beside = {"cpu_seconds_per_hour", "gpu_memory", "tokens_per_hour", "tokens_per_day",
+              "requests_per_minute", "cost_per_day"}  # mete's own, on every machine
+    return [row for row in json.loads(doctor)["grades"]
+            if row["grade"] != "kernel" and row["what"] not in beside
+            and row["kind"] != "environment"]
 
 
 def processes_in(group):
