@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import unittest
@@ -240,6 +241,51 @@ class Beside(StateTest):
         manager.cleanup()
         shown = json.loads(self.mete("quota", "get", "a1", "--json"))
         self.assertEqual(shown["usage"]["tokens_consumed"], 4070, "without an owner")
+
+    def test_each_of_three_may_be_killed(self):
+        """A Python process that owns the folder, the program beside it, and `mete run`."""
+        name = f"python-{os.getpid()}-{id(self)}"
+        owner_source = """
+import sys, mete.sync
+manager = mete.sync.ResourceManager({"state_dir": sys.argv[1], "durability": "sync"})
+manager.initialize()
+for i in range(100000):
+    manager.report_usage(sys.argv[2], tokens=10, idempotency_key=f"owner-{i}")
+    print(i + 1, flush=True)
+"""
+        self.mete("quota", "create", "agent", name, "--tokens-per-hour", "1000000")
+        owner = subprocess.Popen(
+            [sys.executable, "-c", owner_source, self.folder, name], text=True,
+            stdout=subprocess.PIPE)
+        self.addCleanup(owner.stdout.close)
+        self.assertEqual(owner.stdout.readline(), "1\n")
+        agent = subprocess.Popen(
+            [PROGRAM, "run", "--quiet", "--agent", name, "--state-dir", self.folder,
+             "--durability", "sync", "--", "sh", "-c",
+             f"i=0; while [ $i -lt 30 ]; do {PROGRAM} report --tokens 3 >/dev/null || exit 9;"
+             " i=$((i+1)); done"], stdin=subprocess.DEVNULL)
+        report = ("report", "--agent", name, "--tokens", "7")
+        for i in range(10):
+            if i == 5:
+                owner.kill()
+            self.mete(*report, "--key", f"beside-{i}")
+        heard = int(("1\n" + owner.stdout.read()).split()[-1])
+        owner.wait(support.SECONDS)
+        self.assertEqual(agent.wait(support.SECONDS), 0)
+        total = json.loads(self.mete("quota", "get", name, "--json"))["usage"]["tokens_consumed"]
+        extra = total - (10 * heard + 10 * 7 + 30 * 3)
+        self.assertIn(extra, (0, 10), "but for what the owner had not said yet")
+
+        agent = subprocess.Popen([PROGRAM, "run", "--quiet", "--agent", name, "--state-dir",
+                                  self.folder, "--durability", "sync", "--", "sleep", "1000"],
+                                 stdin=subprocess.DEVNULL)
+        support.wait_until(lambda: os.path.exists(self.folder + "/control.sock"), "the owner")
+        self.mete(*report, "--key", "beside-0")
+        self.mete(*report, "--key", "again")
+        agent.kill()
+        agent.wait(support.SECONDS)
+        after = json.loads(self.mete("quota", "get", name, "--json"))["usage"]["tokens_consumed"]
+        self.assertEqual(after, total + 7)
 
     def test_an_operator_reaches_its_agents(self):
         calls = []
