@@ -7,7 +7,7 @@
 // and freeze or kill all of it in one step.
 //
 // Order rules that every implementation keeps, with their measurements in docs/enforcement.md:
-//   1. the CPU quota is lifted before a group is frozen or killed;
+//   1. the CPU quota is lifted while a group is frozen or killed, once that was written;
 //   2. a memory limit is never written below what is in use;
 //   3. a freeze that does not complete in time is undone and reported;
 //   4. nothing waits for a thaw.
