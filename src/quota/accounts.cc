@@ -205,11 +205,12 @@ Result<ResourceQuota> ResourceManager::CreateQuota(Target target, const Resource
       }
       ledger_->Begin(step, Access::kLook);
       ledger_->Finish(step);
-      return ledger_->QuotaOf(step, step.leaf());
-    }
-    if (auto good = ledger_->CheckStore(); !good) return std::unexpected(good.error());
-    if (auto done = ledger_->Insert(target, limits, options, *terms, made, batch); !done) {
-      return std::unexpected(done.error());
+      made = ledger_->QuotaOf(step, step.leaf());
+      batch = ledger_->BatchOf(step);  // of whoever has just made it
+    } else {
+      if (auto good = ledger_->CheckStore(); !good) return std::unexpected(good.error());
+      auto done = ledger_->Insert(target, limits, options, *terms, made, batch);
+      if (!done) return std::unexpected(done.error());
     }
   }
   if (auto done = ledger_->Await(batch); !done) return std::unexpected(done.error());
