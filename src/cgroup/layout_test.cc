@@ -169,6 +169,17 @@ TEST_F(Tree, AGroupOfMeteIsNotLeft) {
   EXPECT_EQ(places.memory.version, Version::kNone);
 }
 
+TEST_F(Tree, NorIsOneOfATenant) {
+  MakeV2("u", kAll, kAll, "", true);
+  MakeV2("u/mete", kAll, kAll, "");
+  MakeV2("u/mete/t-a", kAll, kAll, "");
+  MakeV2("u/mete/t-a/s-b", kAll, kAll, "");
+  MakeV2("u/mete/t-a/s-b/a-c.1", kAll, "", "77\n");
+  const Places places = FindPlaces({At("u", "/mete/t-a/s-b/a-c.1"), {}, {}, {}});
+  EXPECT_EQ(places.unified_dir, tree_.path("u/mete/t-a/s-b/a-c.1"));
+  EXPECT_EQ(places.cpu.version, Version::kNone);
+}
+
 TEST_F(Tree, AControllerThatNobodyOffersIsNamed) {
   MakeV2("u", "memory\n", "", "1\n", true);
   const Places places = FindPlaces({At("u", "/"), {}, {}, {}});

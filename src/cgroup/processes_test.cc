@@ -49,6 +49,15 @@ TEST(GroupIn, FindsTheAgentsGroup) {
       {"/mete/a", "/mete/a", "a"},   // seen by a program that itself is in the group
       {"/mete/a/mete/b", "/", "a"},  // a group made inside does not hide its maker
       {"/mete/a/mete/b", "/mete/a", "b"},
+      {"/mete/t-x/s-y/a-z.1", "/", "t-x/s-y/a-z.1"},
+      {"/mete/t-x/s-y/a-z.1/a-inner.1", "/", "t-x/s-y/a-z.1"},
+      {"/mete/t-x/a-z.1/mete/b", "/", "t-x/a-z.1"},
+      {"/mete/t-x/a-z.1/mete/s-y/b", "/mete/t-x/a-z.1", "s-y"},  // not a name of the tree
+      {"/mete/s-y/a-z.1", "/", "s-y/a-z.1"},
+      {"/mete/t-x", "/", "t-x"},
+      {"/mete/t-x/s-y", "/", "t-x/s-y"},
+      {"/mete/t-x/other/a-z.1", "/", "t-x"},
+      {"/mete/s-y/t-x/a-z.1", "/", "s-y"},
       {"/", "/", nullptr},
       {"", "/", nullptr},
       {"/mete", "/", nullptr},
