@@ -21,7 +21,7 @@ def help_of(*words):
 
 def all_help_texts():
     overview = help_of()
-    names = re.findall(r"^  ([a-z]+(?: [a-z]+)?)  ", overview, re.MULTILINE)
+    names = re.findall(r"^  ([a-z-]+(?: [a-z]+)?)  ", overview, re.MULTILINE)
     return [overview] + [help_of(*name.split()) for name in names]
 
 
