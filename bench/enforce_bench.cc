@@ -3,7 +3,8 @@
 //   enforce_freeze    a report over the limit -> every task frozen; beside a bare write to the same
 //                     group's cgroup.freeze
 //   enforce_overshoot how far two spinning processes pass a budget of CPU seconds, by core
-//   enforce_sampling  one round over 1,000 agents; beside bare reads of the very same descriptors
+//   enforce_sampling  one round over 1,000 agents (as many as the limit of descriptors allows);
+//                     beside bare reads of the same files
 //   enforce_kill      a fork bomb of 300 processes; beside cgroup.kill and waiting
 //
 // Each is one pass of a fixed number of rounds, which alternate with their peer, and gives
@@ -26,6 +27,8 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
+#include <map>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -48,7 +51,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kFreezes = 100;
 constexpr int kBudgets = 30;
-constexpr int kAgents = 1000;
+constexpr rlim_t kAgents = 1000;
 constexpr int kSweeps = 9;
 constexpr int kBombs = 5;
 constexpr int kBombSize = 300;
@@ -261,11 +264,15 @@ class Fleet {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     const std::string tenant = "t-bench" + std::to_string(getpid());
-    for (int i = 0; i < kAgents; ++i) {
+    // A group keeps some twenty descriptors open, so that their limit may hold fewer groups.
+    rlim_t each = 25;
+    for (rlim_t i = 0; i < kAgents && i * each + 500 < files.rlim_cur; ++i) {
       auto group = host_->Create(tenant + "/a-" + std::to_string(i) + ".1", {});
       if (!group) return;
       groups_.push_back(*std::move(group));
       if (!Start(*groups_.back(), active)) return;
+      [[maybe_unused]] auto opened = groups_.back()->Read();
+      if (i == 9) each = Descriptors() / 10 + 1;
     }
     auto above = host_->Find(tenant);
     if (above) tenant_ = *std::move(above);
@@ -288,9 +295,9 @@ class Fleet {
   std::vector<std::unique_ptr<agent::Group>>& groups() { return groups_; }
   agent::Group& tenant() { return *tenant_; }
 
-  // The descriptors that the groups read their samples from.
+  // A descriptor of each file that the groups read their samples from.
   std::vector<int> SampleFiles() const {
-    std::vector<int> files;
+    std::map<std::string, int> files;
     for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
       std::error_code gone;
       const std::string target = std::filesystem::read_symlink(entry.path(), gone).string();
@@ -301,13 +308,20 @@ class Fleet {
            {"cpu.stat", "memory.current", "memory.peak", "memory.events", "memory.usage_in_bytes",
             "memory.max_usage_in_bytes", "memory.oom_control", "memory.failcnt", "pids.current",
             "pids.events", "cgroup.events"}) {
-        if (name == read) files.push_back(std::stoi(entry.path().filename().string()));
+        if (name == read) files[target] = std::stoi(entry.path().filename().string());
       }
     }
-    return files;
+    std::vector<int> descriptors;
+    for (const auto& [path, descriptor] : files) descriptors.push_back(descriptor);
+    return descriptors;
   }
 
  private:
+  static rlim_t Descriptors() {
+    const std::filesystem::directory_iterator open("/proc/self/fd");
+    return static_cast<rlim_t>(std::distance(begin(open), end(open)));
+  }
+
   static bool Start(agent::Group& group, bool active) {
     clone_args arguments{};
     arguments.flags = CLONE_INTO_CGROUP;
@@ -338,7 +352,9 @@ void Sampling(benchmark::State& state, bool active) {
     Time now{std::chrono::hours(1)};
     const agent::Sampler::Node tenant = sampler.AddParent();
     std::vector<agent::Sampler::Node> nodes;
-    for (int i = 0; i < kAgents; ++i) nodes.push_back(sampler.AddAgent(tenant, now));
+    for (std::size_t i = 0; i < fleet.groups().size(); ++i) {
+      nodes.push_back(sampler.AddAgent(tenant, now));
+    }
     std::size_t read = 0;
     const auto sweep = [&] {
       now += agent::Sampler::kUsual;
@@ -369,6 +385,7 @@ void Sampling(benchmark::State& state, bool active) {
     state.counters["ms"] = Quantile(mete, 0.5);
     state.counters["bare_ms"] = Quantile(bare, 0.5);
     state.counters["agents_read"] = static_cast<double>(read) / kSweeps;
+    state.counters["agents"] = static_cast<double>(nodes.size());
     state.counters["files"] = static_cast<double>(files.size());
     Finish(state, start);
   }
