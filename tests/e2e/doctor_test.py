@@ -111,7 +111,8 @@ class Shape(AgentTest):
 
     def counted(self, row, flags, report, limit):
         self.assertEqual(row["grade"], "reported")
-        agent = self.run_agent([*flags, "--max-suspend", "100ms"], f"mete report {report}; sleep 60")
+        agent = self.run_agent([*flags, "--max-suspend", "100ms"],
+                               f"mete report {report}; sleep 60")
         self.assertEqual(agent.process.returncode, 124, agent.err)
         self.assertEqual(agent.report["violations"][0]["limit"], limit)
 
