@@ -1,7 +1,11 @@
 // Every call to the disk fails in turn, and the power goes after every one.
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
@@ -196,6 +200,50 @@ TEST(StoreFaultsTest, PowerGoesAfterASyncThatFailed) {
   }
   std::printf("%d losses of power after a call that failed\n", losses);
   EXPECT_GT(losses, 1000);
+}
+
+// A file system of 8 MiB that fills up while the store is used, and is freed again.
+TEST(StoreFaultsTest, AFullFileSystemIsWaitedOut) {
+  const TestFolder folder;
+  // In a mount namespace of its own, which ends with this process.
+  if (unshare(CLONE_NEWNS) != 0 || mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", folder.path().c_str(), "tmpfs", 0, "size=8m,mode=700") != 0) {
+    GTEST_SKIP() << "no file system can be mounted here (that needs root): "
+                 << std::strerror(errno);
+  }
+  RandomBatches batches(kSeed, 500, 2000);
+  const std::unique_ptr<Store> reference = NewMemoryStore();
+  LinesOf(*reference);
+  auto store = SqliteStore::Open(folder.path(), {}, kProgram);
+  ASSERT_TRUE(store) << store.error().ToString();
+  LinesOf(**store);
+  int refused = 0;
+  for (int round = 0; round < 5; ++round) {
+    // Whatever is left: the store has to do with what its files have.
+    std::ofstream ballast(folder.PathOf("ballast"), std::ios::binary);
+    const std::string page(4096, 'x');
+    while (ballast.write(page.data(), static_cast<std::streamsize>(page.size())).flush()) {
+    }
+    ballast.close();
+    for (int i = 0; i < 40; ++i) {
+      const StoreBatch batch = batches.Next();
+      Result<void> written = (*store)->Write(batch);
+      if (!written) {
+        ASSERT_EQ(written.error().code, ErrorCode::kStoreUnavailable);
+        EXPECT_FALSE((*store)->Write(batch)) << "nothing was freed";
+        ++refused;
+        std::filesystem::remove(folder.PathOf("ballast"));
+        written = (*store)->Write(batch);
+      }
+      ASSERT_TRUE(written) << written.error().ToString();
+      ASSERT_TRUE(reference->Write(batch));
+    }
+  }
+  EXPECT_GE(refused, 3);
+  *store = nullptr;
+  EXPECT_EQ(StoredLines(folder.path()), LinesOf(*reference));
+  std::printf("a full file system of 8 MiB: %d refusals, each over when there was room\n", refused);
+  EXPECT_EQ(umount2(folder.path().c_str(), MNT_DETACH), 0);
 }
 
 }  // namespace
