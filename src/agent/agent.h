@@ -27,6 +27,9 @@ namespace mete::agent {
 
 struct AgentConfig {
   std::string id;
+  // What the agent is below, in the tree of groups too; empty: nothing. Their groups hold `levels`.
+  std::string tenant, session;
+  LevelLimits levels;
   ResourceLimits limits;  // as entered; `cpu` is the kernel's alone (rule 5)
   PolicySet policies;
   std::int64_t pids_max = 4096;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <utility>
+#include <vector>
 
 #include "agent/adopt.h"
 #include "agent/runtime_dir.h"
@@ -12,8 +13,9 @@
 namespace mete::agent {
 namespace {
 
-// The id itself, but for those that are the name of a level, or none.
-std::string GroupFor(const std::string& id) {
+// Of an agent that is below nothing: the id itself, but for those that are the name of a level, or
+// none.
+std::string PlainName(const std::string& id) {
   const bool plain = CheckGroupName(id) && !IsLevel(id) && id.find('/') == std::string::npos;
   return plain ? id : GroupNameOf({{}, {}, id, 1});
 }
@@ -22,7 +24,13 @@ class Maker {
  public:
   Maker(Host& host, const Clock& clock, Guardian& guardian, const std::string& dir,
         const AgentConfig& config)
-      : host_(host), clock_(clock), guardian_(guardian), dir_(dir), record_(NewRecord(clock)) {
+      : host_(host),
+        clock_(clock),
+        guardian_(guardian),
+        dir_(dir),
+        place_{config.tenant, config.session, {}, 1},
+        levels_(config.levels),
+        record_(NewRecord(clock)) {
     record_.kernel =
         KernelLimitsOf(config.limits, config.policies, config.pids_max, config.controllers);
     for (std::size_t i = 0; i < kLimitKindCount; ++i) {
@@ -39,12 +47,14 @@ class Maker {
  private:
   Result<std::unique_ptr<RecordedGroup>> TryToMake(const std::string& id) {
     record_.id = id;
-    record_.group = GroupFor(id);
+    if (Result<void> named = NameGroup(id); !named) return std::unexpected(named.error());
     const std::string path = RecordPath(dir_, id);
     guardian_.Making(record_.group, path);
     Result<RecordFile> file = ClaimRecord(host_, path, record_, clock_);
     if (!file) return std::unexpected(file.error());
-    Result<std::unique_ptr<Group>> group = host_.Create(record_.group, record_.kernel);
+    Result<std::unique_ptr<Group>> group = is_below()
+                                               ? CreateLeaf(host_, place_, record_.kernel, levels_)
+                                               : host_.Create(record_.group, record_.kernel);
     if (!group) {
       file->Remove();
       return std::unexpected(group.error());
@@ -53,10 +63,26 @@ class Maker {
     return std::make_unique<RecordedGroup>(*std::move(group), *std::move(file));
   }
 
+  bool is_below() const { return !place_.tenant.empty() || !place_.session.empty(); }
+
+  // Below a tenant or session each run has a group of its own, also beside one that was left.
+  Result<void> NameGroup(const std::string& id) {
+    record_.group = PlainName(id);
+    if (!is_below()) return {};
+    place_.agent = id;
+    const Result<std::vector<std::uint64_t>> there = host_.Generations(place_);
+    if (!there) return std::unexpected(there.error());
+    place_.generation = there->empty() ? 1 : there->back() + 1;
+    record_.group = GroupNameOf(place_);
+    return {};
+  }
+
   Host& host_;
   const Clock& clock_;
   Guardian& guardian_;
   const std::string& dir_;
+  GroupId place_;
+  LevelLimits levels_;
   AgentRecord record_;
 };
 

@@ -78,6 +78,19 @@ class Account(StateRun):
         self.assertIn("tokens_per_hour of tenant acme", agent.err)
         self.assertIn(f"mete quota reset tenant acme --state-dir {self.state}", agent.err)
 
+    def test_below_a_tenant_shares_what_the_kernel_gives_it(self):
+        self.mete("quota", "create", "tenant", "acme", "--cpu", "400m", "--state-dir", self.state)
+        spin = "t=$(($(date +%s)+3)); while [ $(date +%s) -lt $t ]; do :; done"
+        agents = [self.on_state(["--tenant", "acme"], spin) for _ in range(2)]
+        for agent in agents:
+            agent.up()
+            self.assertIn("/t-acme/", str(agent.group_path("cpu") or agent.group_path("")))
+        for agent in agents:
+            self.assertEqual(agent.wait(60), 0, agent.err)
+        used = sum(agent.report["cpu_seconds"] for agent in agents)
+        wall = max(agent.report["wall_seconds"] for agent in agents)
+        self.assertLess(used / wall, 0.6, "both together, of which each alone would take 1")
+
     def test_keeps_its_policies(self):
         first = self.on_state(["--on-memory", "suspend"], "true")
         self.assertEqual(first.wait(), 0, first.err)
