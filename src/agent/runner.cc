@@ -445,18 +445,26 @@ Result<void> CheckGrades(const AgentConfig& config, const Capabilities& host) {
   return {};
 }
 
+namespace {
+
+// A rate of CPU is the host's to hold, also where it holds it by stopping and continuing; memory
+// that the kernel does not hold is sampled here.
+void FitToHost(const Capabilities& host, AgentConfig* agent) {
+  const Grade cpu = host.cpu.grade;
+  agent->watch_memory = host.memory_peak.grade == Grade::kSampled;
+  agent->memory_slows = host.memory_slows;
+  agent->controllers = {.cpu = cpu == Grade::kKernel || cpu == Grade::kSampled,
+                        .memory = host.memory.grade == Grade::kKernel};
+}
+
+}  // namespace
+
 Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   if (Result<void> outside = CheckNotNested(host); !outside) {
     return std::unexpected(outside.error());
   }
   const Capabilities capabilities = host.Look();
-  config.agent.watch_memory = capabilities.memory_peak.grade == Grade::kSampled;
-  config.agent.memory_slows = capabilities.memory_slows;
-  // A rate of CPU is the host's to hold, also where it holds it by stopping and continuing; memory
-  // that the kernel does not hold is sampled here.
-  config.agent.controllers = {
-      .cpu = capabilities.cpu.grade == Grade::kKernel || capabilities.cpu.grade == Grade::kSampled,
-      .memory = capabilities.memory.grade == Grade::kKernel};
+  FitToHost(capabilities, &config.agent);
   const auto check_limits = [&]() -> Result<void> {
     if (Result<void> enough = CheckMinimums(config.agent.limits); !enough) return enough;
     Result<void> held = CheckGrades(config.agent, capabilities);

@@ -42,8 +42,8 @@ Result<std::string> KeyOf(const HttpRequest& request) {
 // The manager's refusal of something that came with a key: bad content was refused before, so that
 // an invalid argument is the key's (rule 17), or a sum that passes 63 bits.
 HttpResponse Refusal(const Error& error, bool has_key) {
-  const bool is_key = has_key && error.code == ErrorCode::kInvalidArgument &&
-                      error.message.starts_with("key:");
+  const bool is_key =
+      has_key && error.code == ErrorCode::kInvalidArgument && error.message.starts_with("key:");
   return ProblemOf(error, is_key ? 422 : 0);
 }
 
