@@ -65,6 +65,10 @@ HttpResponse LedgerApi::Answer(const HttpRequest& request, const agent::Peer& pe
     return JsonResponse(200, StatusJson(manager_.store_status(), ledger_));
   }
   if (parts[1] != "quotas") return NotFound(request);
+  const bool records = parts.size() == 5 && (parts[4] == "usage" || parts[4] == "holds");
+  if (request.method != "GET" && !records && owners_.IsInsideAgent(peer)) {
+    return ProblemOf({ErrorCode::kNotPermitted, "an agent can report, and changes no account"});
+  }
   if (parts.size() == 2) return Quotas(request, *path);
   if (parts.size() > 5 || parts.size() < 4) return NotFound(request);
   const auto scope = FindScope(parts[2]);

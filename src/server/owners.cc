@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "agent/descendants.h"
 #include "agent/quota_json.h"
 
 namespace mete::server {
@@ -170,6 +172,18 @@ std::optional<pid_t> Owners::RunnerOf(Target target) {
   const auto found = runners_.find(KeyOf(target));
   if (found == runners_.end()) return std::nullopt;
   return found->second.pid;
+}
+
+// Orphans come to the runner, which is their subreaper, and so stay its descendants.
+bool Owners::IsInsideAgent(const agent::Peer& peer) {
+  std::set<pid_t> runners;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, runner] : runners_) runners.insert(runner.pid);
+  }
+  return std::ranges::any_of(runners, [&](pid_t runner) {
+    return peer.pid != runner && agent::DescendsFrom(peer.pid, runner);
+  });
 }
 
 Result<Owners::Grant> Owners::Reserve(const agent::Peer& peer, Target target,

@@ -47,6 +47,8 @@ class Owners {
   Result<void> Detach(const agent::Peer& peer, Target target);
   bool IsRunner(const agent::Peer& peer, Target target);
   std::optional<pid_t> RunnerOf(Target target);
+  // Whether a process that runs a target has started the caller: then it is inside an agent.
+  bool IsInsideAgent(const agent::Peer& peer);
 
   struct Grant {
     HoldId id = 0;

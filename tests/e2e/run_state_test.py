@@ -91,6 +91,19 @@ class Account(StateRun):
         wall = max(agent.report["wall_seconds"] for agent in agents)
         self.assertLess(used / wall, 0.6, "both together, of which each alone would take 1")
 
+    def test_cannot_be_changed_from_inside(self):
+        agent = self.on_state(["--tokens-per-hour", "1000"], f"""
+for words in "set --tokens-per-hour 1M" reset rm; do
+  set -- $words; verb=$1; shift
+  mete quota $verb $METE_AGENT --state-dir {self.state} "$@" 2>&1 | cut -c1-11
+done
+(setsid mete suspend $METE_AGENT --state-dir {self.state} 2>&1 | cut -c1-11)
+mete report --agent $METE_AGENT --tokens 5 --state-dir {self.state} >/dev/null && echo reported
+mete quota get $METE_AGENT --state-dir {self.state} >/dev/null && echo read""")
+        self.assertEqual(agent.wait(), 0, agent.err)
+        self.assertEqual(agent.out, "mete: E2078\n" * 4 + "reported\nread\n")
+        self.assertEqual(self.quota(agent.id)["limits"], {"tokens_per_hour": "1000"})
+
     def test_keeps_its_policies(self):
         first = self.on_state(["--on-memory", "suspend"], "true")
         self.assertEqual(first.wait(), 0, first.err)
