@@ -5,6 +5,7 @@
 #include "cli/ledger.h"
 #include "mete/store.h"
 #include "server/ledger_json.h"
+#include "store/verify.h"
 #include "wire/json.h"
 
 namespace mete::cli {
@@ -13,61 +14,45 @@ namespace {
 constexpr Flag kVerifyFlags[] = {kStateDirFlag, {"json", "", "print a JSON object"}};
 constexpr Flag kDumpFlags[] = {kStateDirFlag, {"json", "", "as without it: it is JSON"}};
 
-struct Counts {
-  std::int64_t accounts = 0, holds = 0, keys = 0, events = 0;
-  StoredMark mark{};
-};
-
-// Reads everything, which checks all of it.
-Result<Counts> ReadAll(const std::string& folder) {
-  Result<std::unique_ptr<Store>> store = OpenStore(folder);
-  if (!store) return std::unexpected(store.error());
-  Counts counts;
-  const auto count = [](std::int64_t* number) {
-    return [number](const auto&) -> Result<void> {
-      ++*number;
-      return {};
-    };
-  };
-  StoreVisitor visitor;
-  visitor.quota = count(&counts.accounts);
-  visitor.state = [](AccountSlot, std::string_view) -> Result<void> { return {}; };
-  visitor.hold = count(&counts.holds);
-  visitor.key = count(&counts.keys);
-  visitor.event = count(&counts.events);
-  Result<StoredMark> mark = (*store)->Load(visitor, static_cast<std::size_t>(-1));
-  if (!mark) return std::unexpected(mark.error());
-  counts.mark = *std::move(mark);
-  return counts;
+void PrintWhole(const std::string& folder, const VerifyReport& report) {
+  const auto number = [](std::uint64_t count) { return std::to_string(count); };
+  Print(folder + ": whole: " + number(report.quotas) + " accounts, " + number(report.holds) +
+        " holds, " + number(report.keys) + " keys, " + number(report.events) + " events; " +
+        (report.mark.batch == 0 ? "nothing was ever written"
+                                : "last written " + server::WallText(report.mark.wall_time)) +
+        "\n");
 }
 
-void PrintCounts(const std::string& folder, const Counts& counts, bool as_json) {
-  const std::string written = server::WallText(counts.mark.wall_time);
+void PrintJson(const std::string& folder, const VerifyReport& report) {
+  const auto number = [](std::uint64_t count) { return static_cast<std::int64_t>(count); };
   wire::JsonWriter json;
-  json.BeginObject().FieldBool("whole", true).Field("ledger", folder);
-  json.Field("accounts", counts.accounts).Field("holds", counts.holds).Field("keys", counts.keys);
-  json.Field("events", counts.events);
-  json.Field("batch", static_cast<std::int64_t>(counts.mark.batch)).Key("written_at");
-  counts.mark.batch == 0 ? json.Null() : json.String(written);
-  const std::string text = json.EndObject().Take();
-  if (as_json) {
-    Print(text + "\n");
-    return;
-  }
-  Print(folder + ": whole: " + std::to_string(counts.accounts) + " accounts, " +
-        std::to_string(counts.holds) + " holds, " + std::to_string(counts.keys) + " keys, " +
-        std::to_string(counts.events) + " events; " +
-        (counts.mark.batch == 0 ? "nothing was ever written" : "last written " + written) + "\n");
+  json.BeginObject().FieldBool("whole", report.problems.empty()).Field("ledger", folder);
+  json.Key("problems").BeginArray();
+  for (const std::string& problem : report.problems) json.String(problem);
+  json.EndArray().Field("accounts", number(report.quotas)).Field("holds", number(report.holds));
+  json.Field("keys", number(report.keys)).Field("events", number(report.events));
+  json.Field("batch", number(report.mark.batch)).Key("written_at");
+  report.mark.batch == 0 ? json.Null() : json.String(server::WallText(report.mark.wall_time));
+  Print(json.EndObject().Take() + "\n");
 }
 
 int VerifyCommand(const Flags& flags) {
   const Result<std::string> folder = NeedStateDir(flags);
   if (!folder) return PrintRefusal(folder.error());
   if (Result<void> there = CheckStateDir(*folder); !there) return PrintError(there.error());
-  const Result<Counts> counts = ReadAll(*folder);
-  if (!counts) return PrintError(counts.error());
-  PrintCounts(*folder, *counts, flags.Has("json"));
-  return kExitOk;
+  const Result<VerifyReport> report = VerifyStore(*folder);
+  if (!report) return PrintError(report.error());
+  const bool is_whole = report->problems.empty();
+  if (flags.Has("json")) {
+    PrintJson(*folder, *report);
+  } else if (is_whole) {
+    PrintWhole(*folder, *report);
+  }
+  int status = kExitOk;
+  for (const std::string& problem : report->problems) {
+    status = PrintError({ErrorCode::kStoreUnavailable, problem, Duration(0)});
+  }
+  return status;
 }
 
 // The elements of all pages, printed as they come.
