@@ -201,6 +201,9 @@ class Reservation {
   // From now on whoever has the id is the owner, also in a later process where there is a store; a
   // hold without a time to live then has 24 hours from the restart on.
   HoldId Detach() noexcept;
+  // From now on whoever has the id is the owner, until this process ends: for those that keep
+  // account of their holds themselves.
+  HoldId Keep() noexcept { return manager_ = nullptr, id_; }
   HoldId id() const noexcept { return id_; }
   explicit operator bool() const noexcept { return manager_ != nullptr; }
 

@@ -37,7 +37,7 @@ class LocalAccount final : public Account {
   Result<HoldId> Reserve(const Amounts& amounts, const ReserveOptions& options) override {
     Result<Reservation> reserved = manager_->Reserve(target_, amounts, options);
     if (!reserved) return std::unexpected(reserved.error());
-    return reserved->Detach();
+    return reserved->Keep();
   }
   Result<Settlement> Settle(HoldId hold, const Amounts& actual) override {
     return manager_->Settle(hold, actual);

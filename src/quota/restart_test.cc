@@ -171,7 +171,7 @@ TEST(Restart, Rule14AHoldOfTheProcessEndsWithItAndADetachedOneLivesOn) {
   ASSERT_TRUE(machine->Flush());
   const HoldId timed = machine->Reserve("a", Tokens(5), {.ttl = minutes(10)})->Detach();
   ASSERT_TRUE(machine->Flush());
-  owned.Detach();  // the handle is not to abandon it here; the crash forgets that it was said
+  owned.Keep();
   machine.Crash();
   EXPECT_EQ(machine->GetQuota("a")->windows[0].held, 25);
   EXPECT_EQ(machine->GetUsage("a")->cost_nano, 1'000'000'000);  // may have been spent
