@@ -61,7 +61,9 @@ class LocalAccount final : public Account {
   ResourceUsage Totals() override { return manager_->GetUsage(target_).value_or(ResourceUsage{}); }
   std::vector<Event> TakeEvents() override {
     std::vector<Event> events = events_.Take(kEventsKept).events;
-    std::erase_if(events, [this](const Event& event) { return event.target != target_; });
+    std::erase_if(events, [this](const Event& event) {
+      return event.target != target_ && !IsOfStore(event.kind);
+    });
     return events;
   }
   std::optional<Time> NextDeadline() const override { return manager_->NextDeadline(); }

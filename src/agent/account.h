@@ -19,6 +19,10 @@ namespace mete::agent {
 
 inline constexpr std::string_view kMemoryLedger = "memory";
 
+constexpr bool IsOfStore(EventKind kind) {
+  return kind == EventKind::kStoreUnavailable || kind == EventKind::kStoreRecovered;
+}
+
 class Account {
  public:
   virtual ~Account() = default;
@@ -39,7 +43,7 @@ class Account {
 
   virtual ResourceQuota Quota() = 0;
   virtual ResourceUsage Totals() = 0;
-  // What happened to this target since the last call.
+  // What happened to this target since the last call, and to where it is kept.
   virtual std::vector<Event> TakeEvents() = 0;
 
   // To be called when it is due, or when Fd() polls readable (-1: there is none).

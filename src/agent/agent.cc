@@ -191,10 +191,16 @@ void Agent::NotePressure(Pressure what, const PressureWatch& watch) {
 // have one limit), but the peak of a group that was killed for its limit is that limit, within what
 // the kernel charges in one piece.
 void Agent::CheckKernelKill(const Sample& before) {
-  if (sample_.oom_kills <= before.oom_kills || !kernel_.memory_max) return;
+  if (sample_.oom_kills <= before.oom_kills) return;
   constexpr std::int64_t kOnePiece = 2 << 20;  // a huge page
   const bool met =
-      sample_.memory_max_hits > 0 || sample_.memory_peak_bytes >= *kernel_.memory_max - kOnePiece;
+      kernel_.memory_max &&
+      (sample_.memory_max_hits > 0 || sample_.memory_peak_bytes >= *kernel_.memory_max - kOnePiece);
+  if (!met && HasMemoryAbove() && !std::exchange(kernel_kill_told_, true)) {
+    history_.AddNotice(
+        "killed by the kernel: memory: not for its own limit, but for that of " +
+        (config_.session.empty() ? "tenant " + config_.tenant : "session " + config_.session));
+  }
   // Once: of a group that it ends whole, the kernel counts the processes one after the other.
   if (!met || std::exchange(kernel_kill_told_, true)) return;
   const Time now = clock_.Now();
@@ -203,6 +209,13 @@ void Agent::CheckKernelKill(const Sample& before) {
   history_.AddNotice(fmt::format("killed by the kernel: memory: limit {} reached", limit.text));
   history_.AddAction(LimitKind::kMemory, "killed by the kernel", now);
   End({EndCause::kLimit, LimitKind::kMemory});
+}
+
+bool Agent::HasMemoryAbove() const {
+  const auto has = [](const std::optional<KernelLimits>& level) {
+    return level && level->memory_max.has_value();
+  };
+  return has(config_.levels.tenant) || has(config_.levels.session);
 }
 
 void Agent::OnGroupEvents() {
@@ -297,7 +310,7 @@ Result<void> Agent::Freeze() {
   NoteCauses(quota(), "suspended");
   // Frozen, so that the figures in the message are exact.
   Measure();
-  history_.AddNotice(SuspensionText());
+  if (std::string why = SuspensionText(); !why.empty()) history_.AddNotice(std::move(why));
   return {};
 }
 
@@ -363,6 +376,8 @@ void Agent::NoteCauses(const ResourceQuota& quota, std::string_view what) {
 
 bool Agent::MustMeasure() const {
   if (config_.watch_memory || kernel_pending_) return true;
+  // What is above has limits of its own, which others use too: they are not known here.
+  if (!config_.tenant.empty() || !config_.session.empty()) return true;
   const std::optional<Limit>& memory = config_.limits[LimitKind::kMemory];
   if (!memory || memory->amount == kUnlimited) return false;
   return !kernel_.memory_max || MemoryPolicy().action != QuotaAction::kTerminate;

@@ -140,6 +140,7 @@ class Agent {
   Result<void> ApplyRate();
   KernelLimits KernelPart(const ResourceLimits& limits) const;
   bool MustMeasure() const;
+  bool HasMemoryAbove() const;
   std::optional<Time> MeasureAt() const;
   const Policy& MemoryPolicy() const;
 

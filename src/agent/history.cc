@@ -18,6 +18,11 @@ constexpr std::size_t kMostActions = 100;
 
 void History::Add(const std::vector<Event>& events) {
   for (const Event& event : events) {
+    if (event.kind == EventKind::kStoreUnavailable) {
+      AddNotice("not on disk until this ends: " + event.detail);
+    } else if (event.kind == EventKind::kStoreRecovered) {
+      AddNotice("on disk again: " + event.detail);
+    }
     if (!event.limit) continue;
     const LimitKind limit = *event.limit;
     const std::string_view name = InfoOf(limit).name;

@@ -65,12 +65,19 @@ Result<Ledger> Ledger::Open(const std::string& folder, bool make) {
   return Ledger(folder, *std::move(state));
 }
 
+// This process ends, and with it what could not be written.
+Result<Reply> Ledger::Kept(Result<Reply> reply) const {
+  if (reply || reply.error().code != ErrorCode::kStoreUnavailable) return reply;
+  return Fail(ErrorCode::kStoreUnavailable,
+              "nothing was recorded: " + state_.owned->manager().store_status().error);
+}
+
 Result<Reply> Ledger::Call(const Exchange& exchange) {
   wire::HttpRequest request{std::string(exchange.method), exchange.path, exchange.headers,
                             exchange.body};
   if (!request.body.empty()) request.headers.emplace_back("content-type", "application/json");
   for (int owner = 1;; ++owner) {
-    if (state_.owned) return ReadReply(state_.owned->Answer(request));
+    if (state_.owned) return Kept(ReadReply(state_.owned->Answer(request)));
     Result<wire::HttpResponse> response = wire::CallUnix(state_.socket, request);
     if (response) return ReadReply(*std::move(response));
     const bool nothing_done = response.error().code == ErrorCode::kNotFound;

@@ -49,6 +49,8 @@ class Ledger {
   Ledger(std::string folder, server::OpenedState state)
       : folder_(std::move(folder)), state_(std::move(state)) {}
 
+  Result<Reply> Kept(Result<Reply> reply) const;
+
   std::string folder_;
   server::OpenedState state_;
 };

@@ -81,7 +81,8 @@ TEST(Quota, UsageErrorsAskNobody) {
   const std::vector<std::pair<std::vector<const char*>, const char*>> rows = {
       {{"quota", "get"}, "mete: E2071: which agent? running: a1\n"},
       {{"quota", "get", "../a1"}, "mete: E2071: the id must be"},
-      {{"quota", "get", "a1", "b"}, "mete: E2071: quota get is given too much"},
+      {{"quota", "get", "a1", "b"}, "mete: E2071: the scope must be one of agent, session, tenant"},
+      {{"quota", "get", "agent", "a1", "b"}, "mete: E2071: quota get is given too much"},
       {{"quota", "set", "a1"}, "mete: E2071: quota set names no limit"},
       {{"quota", "set", "a1", "--memory", "2Gib"}, "mete: E2071: --memory: "},
       {{"quota", "set", "a1", "--memory", "1"},

@@ -15,6 +15,7 @@
 #include "base/quote.h"
 #include "base/unique_fd.h"
 #include "cli/command.h"
+#include "cli/ledger.h"
 #include "cli/run_state.h"
 #include "cli/values.h"
 #include "mete/units.h"
@@ -142,8 +143,9 @@ namespace {
 
 // What the account of the run is kept in, if it is not new and in memory.
 Result<std::optional<RunState>> StateOf(const Flags& flags) {
-  const auto folder = flags.Get("state-dir");
-  if (!folder) {
+  // Of one that has a name, the environment says it too, as for every command.
+  const std::string folder = flags.Has("state-dir") || flags.Has("agent") ? StateDir(flags) : "";
+  if (folder.empty() && !flags.Has("state-dir")) {
     for (const char* name : {"session", "tenant", "durability"}) {
       if (!flags.Has(name)) continue;
       return Fail(ErrorCode::kInvalidArgument,
@@ -155,7 +157,7 @@ Result<std::optional<RunState>> StateOf(const Flags& flags) {
     return Fail(ErrorCode::kInvalidArgument, "--state-dir: allowed: with --agent, the account");
   }
   RunState state;
-  state.folder = *folder;
+  state.folder = folder;
   state.session = flags.Get("session").value_or("");
   state.tenant = flags.Get("tenant").value_or("");
   state.durability = *FindDurability(flags.Get("durability").value_or("bounded"));

@@ -122,6 +122,7 @@ void Writer::Succeed(const Unwritten::List& list, bool is_empty) {
     recovered = !std::exchange(status_.available, true);
     if (recovered) {
       status_.unavailable_since = {};
+      failing_from_ = 0;
       unwritten_.SetAhead(Ahead());
     }
   }
@@ -164,6 +165,7 @@ void Writer::SetUnavailable(const std::string& error) {
     status_.error = error;
     if (!std::exchange(status_.available, false)) return;
     status_.unavailable_since = ledger_.clock.WallNow();
+    failing_from_ = SteadyNow();
     // From now on everyone looks, and finds that it is so.
     unwritten_.SetAhead(Unwritten::kAlwaysLooks);
   }
@@ -233,11 +235,13 @@ void Writer::AwaitRoom() {
 }
 
 Result<void> Writer::Await(std::uint64_t batch) {
-  const std::int64_t until = SteadyNow() + timeout_.count();
+  const std::int64_t now = SteadyNow();
   for (;;) {
     const std::uint32_t seen = news_;
     if (written_ >= batch) return {};
-    const std::int64_t left = until - SteadyNow();
+    const std::int64_t failing_from = failing_from_;
+    const std::int64_t from = failing_from != 0 ? std::min(failing_from, now) : now;
+    const std::int64_t left = from + timeout_.count() - SteadyNow();
     if (left <= 0) break;
     FutexWait(news_, seen, Duration(left));
   }

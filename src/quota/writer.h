@@ -52,7 +52,8 @@ class Writer {
   // kBounded: whether the disk is so far behind that nothing more is recorded, and until it is not.
   bool MustWait() const;
   void AwaitRoom();
-  // Until the batch is on disk; E2079: not in time.
+  // Until the batch is on disk; E2079: not in time, which is over at once where the store has not
+  // been available for that long.
   Result<void> Await(std::uint64_t batch);
   Result<void> Flush();
   StoreStatus status();
@@ -91,10 +92,11 @@ class Writer {
   std::atomic<bool> urged_{false};
   std::atomic<std::size_t> events_waiting_{0};
 
-  std::atomic<std::uint64_t> written_{0};     // the last batch on disk, by Unwritten's count
-  std::atomic<std::uint64_t> failed_{0};      // the last one that failed
-  std::atomic<std::uint32_t> news_{0};        // changes with either, and with the availability
-  std::atomic<std::int64_t> write_began_{0};  // by the steady clock; 0: none is under way
+  std::atomic<std::uint64_t> written_{0};      // the last batch on disk, by Unwritten's count
+  std::atomic<std::uint64_t> failed_{0};       // the last one that failed
+  std::atomic<std::uint32_t> news_{0};         // changes with either, and with the availability
+  std::atomic<std::int64_t> write_began_{0};   // by the steady clock; 0: none is under way
+  std::atomic<std::int64_t> failing_from_{0};  // the same; 0: it is available
 
   // The thread's own.
   std::uint64_t batch_number_ = 0;  // of the last one that was written, by the store's count

@@ -140,7 +140,9 @@ void RemoteAccount::TakeLines() {
     if (!json) continue;
     // What an event of a newer owner says that is not known here changes the quota all the same.
     Result<Event> event = ReadEvent(*json, clock_);
-    if (event && event->target == target_) events_.push_back(*std::move(event));
+    if (event && (event->target == target_ || agent::IsOfStore(event->kind))) {
+      events_.push_back(*std::move(event));
+    }
   }
   unread_.erase(0, from);
 }
