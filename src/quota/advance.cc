@@ -17,7 +17,9 @@ void Ledger::ScheduleRate(const Step& step, Record& account) {
   Rare* const rare = RateIn(account);
   if (rare == nullptr || rare->rate_used <= rare->rate->limit()) return;
   const Duration wait = rare->rate->TimeUntil(rare->rate->limit(), step.now);
-  if (wait >= Time::max() - step.now) return;
+  // After a reboot the time of the ledger may be before that of the boot, which is below zero.
+  const Duration room = step.now > Time{} ? Time::max() - step.now : RateLimit::kNever;
+  if (wait >= room) return;
   const Time end = step.now + wait;
   account.look_at = std::min(account.look_at, end - Clock::kCoarseLag);
   // Of a limit that was raised, the earlier deadline is for an earlier violation.

@@ -164,7 +164,8 @@ std::optional<Time> Model::RateEnd(Account& account) {
   if (!account.rate || account.rate->limit == 0) return std::nullopt;
   if (account.rate->content <= account.rate->limit * kMinute) return std::nullopt;
   const Duration wait = UntilContent(account, account.rate->limit);
-  if (wait >= Time::max() - account.rate->looked) return std::nullopt;
+  const Time looked = account.rate->looked;
+  if (wait >= (looked > Time{} ? Time::max() - looked : Duration::max())) return std::nullopt;
   return account.rate->looked + wait;
 }
 
