@@ -102,7 +102,11 @@ GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host
   switch (kind) {
     case LimitKind::kCpu: return host.cpu;
     case LimitKind::kMemory: {
-      if (OnlyWarns(policy)) return {host.memory_usage.grade, "sampled every 100 ms, warns only"};
+      if (OnlyWarns(policy)) {
+        const Grade reading = host.memory_usage.grade;
+        const bool is_read = reading == Grade::kKernel || reading == Grade::kSampled;
+        return {is_read ? Grade::kSampled : reading, "read every 100 ms, warns only"};
+      }
       GradeInfo grade = host.memory;
       if (policy.action == QuotaAction::kThrottle) return ThrottledMemory(host);
       if (policy.action == QuotaAction::kSuspend) {

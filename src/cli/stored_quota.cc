@@ -33,12 +33,23 @@ constexpr Flag kRemoveFlags[] = {
     {"json", "", "print JSON"},
 };
 
+// Whether JSON carries the text as it is.
+bool IsUtf8(std::string_view text) {
+  wire::JsonWriter json;
+  const Result<wire::Json> read = wire::ParseJson(json.String(text).Take());
+  return read && read->AsString() != nullptr && *read->AsString() == text;
+}
+
 // What is created, as a request.
 Result<std::string> CreateBody(const Flags& flags) {
   const std::string_view scope = flags.operands()[0];
   if (!FindScope(scope)) {
     return Fail(ErrorCode::kInvalidArgument,
                 "the scope must be one of agent, session, tenant, given " + Quoted(scope));
+  }
+  if (!IsUtf8(flags.operands()[1])) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "the id must be UTF-8, given " + Quoted(flags.operands()[1]));
   }
   if (flags.Has("session") && flags.Has("tenant")) {
     return Fail(ErrorCode::kInvalidArgument,
