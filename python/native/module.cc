@@ -142,7 +142,7 @@ HoldId Reserve(Engine& self, const nb::object& scope, const nb::object& id, cons
   const Target target = TargetOf(scope, id);
   const Amounts wanted = AmountsFrom(amounts);
   return Need(self.Do([&](ResourceManager& core) { return core.Reserve(target, wanted, options); }))
-      .Keep();
+      .Detach();
 }
 
 nb::object Settle(Engine& self, HoldId hold, const nb::dict& amounts) {

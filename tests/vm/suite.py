@@ -31,8 +31,8 @@ NOT_ON_V2 = ("Probe.*:NoHost.*:KernelHost.AKillThatLeavesTheGroupAliveIsAnEventW
              "KernelHost.LeftoversInV1AreTakenOver:"
              "KernelHost.AProcessThatLeftTheUnifiedGroupOnlyIsKilledToo:"
              "KernelHost.LessCpuAboveIsNoFailureAndIsHeld:*AMemoryLimitBelowUse*/processes")
-# The shapes of a machine whose rows hold in a guest. Where limits are sampled, and of --user, doctor
-# says something else there than a program experiences; those rows are tried where mete is built.
+# The shapes of a machine whose rows hold in a guest. Where limits are sampled, and of --user, what
+# doctor says there is not what a program experiences; those rows are tried where mete is built.
 SHAPES = ("Delegated WithoutMemory WithoutClone3 ReadOnly.test_it_is_named "
           "WithoutAUnifiedHierarchy.test_it_is_named")
 # Without an agent that leaves its group again and again: a guest is too slow to see each time.
