@@ -89,8 +89,13 @@ std::vector<Member> ProcessTree::Members(Look look) {
     }
   }
   unmarked_.clear();
+  dead_.clear();
   for (const Candidate& one : all) {
-    if (!one.inside || one.member.stat.gone()) continue;
+    if (!one.inside) continue;
+    if (one.member.stat.gone()) {
+      dead_.insert({one.member.pid, one.member.stat.started});
+      continue;
+    }
     if (!one.member.marked) unmarked_.insert({one.member.pid, one.member.stat.started});
     members.push_back(one.member);
   }
@@ -142,9 +147,14 @@ bool ProcessTree::StopRound(Look look) {
   return all;
 }
 
+// A chain of processes that live shorter than a look takes may be missed by any number of looks,
+// but not its dead, which wait for their reaper: while there are new ones, it goes on.
 bool ProcessTree::StopAll(Clock::time_point end) {
+  std::set<Identity> dead;
   for (int clean = 0;;) {
-    clean = StopRound(Look::kAll) ? clean + 1 : 0;
+    const bool still = StopRound(Look::kAll) && dead_ == dead;
+    dead = dead_;
+    clean = still ? clean + 1 : 0;
     if (clean == kCleanRounds) return true;
     if (clean > 0) continue;
     if (Clock::now() >= end) return false;
@@ -153,9 +163,12 @@ bool ProcessTree::StopAll(Clock::time_point end) {
 }
 
 bool ProcessTree::KillAll(Clock::time_point end) {
+  std::set<Identity> dead;
   for (int clean = 0;;) {
     const std::vector<Member> members = Members(Look::kAll);
-    clean = members.empty() ? clean + 1 : 0;
+    const bool still = members.empty() && dead_ == dead;
+    dead = dead_;
+    clean = still ? clean + 1 : 0;
     if (clean == kCleanRounds) return true;
     for (const Member& member : members) Signal(member, SIGKILL);
     if (clean > 0) continue;

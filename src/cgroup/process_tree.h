@@ -82,6 +82,7 @@ class ProcessTree {
   pid_t strays_to_ = 0;          // 0: strays are not taken
   std::set<Identity> not_ours_;  // children of the reaper that are no strays
   std::set<Identity> unmarked_;  // members found by their parents
+  std::set<Identity> dead_;      // as of the last look at all: those that nobody has waited for
   std::set<Identity> told_;      // were sent SIGSTOP and had not stopped when last looked at
 };
 
