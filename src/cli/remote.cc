@@ -7,6 +7,7 @@
 #include "base/quote.h"
 #include "cli/flags.h"
 #include "cli/values.h"
+#include "server/answers.h"
 #include "wire/unix_client.h"
 
 namespace mete::cli {
@@ -34,24 +35,6 @@ std::string NearText(std::string_view id) {
   const std::string_view nearest = NearestName(id, names);
   if (nearest.empty() || nearest == id) return RunningText();
   return "did you mean " + std::string(nearest) + "?";
-}
-
-// The code that a refusal names; one that this program does not know stands in the text.
-ErrorCode CodeOf(std::string_view name) {
-  for (int number = 2070; number <= 2099; ++number) {
-    const auto code = static_cast<ErrorCode>(number);
-    if (code != ErrorCode::kSystem && name == ErrorCodeName(code)) return code;
-  }
-  return ErrorCode::kSystem;
-}
-
-std::unexpected<Error> Refused(const wire::HttpResponse& response) {
-  Result<wire::Json> problem = wire::ParseJson(response.body);
-  const std::string code = problem ? TextOf(*problem, "code") : "";
-  const std::string detail = problem ? TextOf(*problem, "detail") : "";
-  if (!code.empty() && !detail.empty()) return Fail(CodeOf(code), detail);
-  return Fail(ErrorCode::kSystem,
-              "an answer without a reason, status " + std::to_string(response.status));
 }
 
 }  // namespace
@@ -107,7 +90,7 @@ Result<Reply> Call(const Target& target, std::string_view method, std::string_vi
 }
 
 Result<Reply> ReadReply(wire::HttpResponse response) {
-  if (response.status >= 400) return Refused(response);
+  if (response.status >= 400) return std::unexpected(server::ReadProblem(response));
   Reply reply{std::move(response.body), {}};
   if (!reply.text.empty()) {
     Result<wire::Json> json = wire::ParseJson(reply.text);
