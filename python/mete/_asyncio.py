@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import types
 import warnings
 import weakref
@@ -99,6 +98,38 @@ class Reservation(Hold):
 def _failed(intent: _native.Intent, failure: str) -> ResourceError:
     return ResourceError("E2075" if intent.verb == "terminate" else "E2074",
                          f"{intent.verb} failed: agent {intent.agent_id}: {failure}")
+
+
+class _CarryingOut(Coroutine[Any, Any, "ResourceError | None"]):
+    """What a task runs. It begins at the first step, and so can be given up before that: a loop may
+    end, or cancel the task, when it was made and never ran."""
+
+    def __init__(self, manager: ResourceManager, intent: _native.Intent) -> None:
+        self._manager = manager
+        self._intent = intent
+        self._begun: Coroutine[Any, Any, ResourceError | None] | None = None
+        self.__name__ = self.__qualname__ = intent.verb  # in what asyncio says of the task
+
+    def _steps(self) -> Coroutine[Any, Any, ResourceError | None]:
+        if self._begun is None:
+            self._begun = self._manager._carry_out(self._intent)
+        return self._begun
+
+    def send(self, value: Any) -> Any:
+        return self._steps().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        if self._begun is None:
+            self._manager.native_finish_intent(self._intent, "cancelled")
+        return self._steps().throw(*error)
+
+    def close(self) -> None:
+        if self._begun is None:
+            self._manager.native_finish_intent(self._intent, "the event loop was closed")
+        self._steps().close()
+
+    def __await__(self) -> Generator[Any, Any, ResourceError | None]:
+        return self._steps().__await__()
 
 
 class EventReader(EventStream):
@@ -266,7 +297,7 @@ class ResourceManager(Operations):
                 if self._lifecycle is None:
                     self.native_finish_intent(intent, None)
                 else:
-                    task = self._loop.create_task(self._carry_out(intent))
+                    task = self._loop.create_task(_CarryingOut(self, intent))
                     self._tasks[task] = intent
                     task.add_done_callback(self._forget)
                     tasks.append(task)
@@ -277,15 +308,11 @@ class ResourceManager(Operations):
 
     def _give_up_tasks_of_closed_loops(self) -> None:
         """They never end; what they were to do is asked for again."""
-        for task, intent in list(self._tasks.items()):
-            if task.done() or not task.get_loop().is_closed():
-                continue
-            self._forget(task)
-            coroutine = cast("types.CoroutineType[Any, Any, Any]", task.get_coro())
-            began = inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED
-            coroutine.close()  # one that began finishes its intent in this
-            if not began:
-                self.native_finish_intent(intent, "the event loop was closed")
+        for task in list(self._tasks):
+            if task.get_loop().is_closed():
+                self._forget(task)
+                if not task.done():
+                    cast(_CarryingOut, task.get_coro()).close()
 
     async def _carry_out(self, intent: _native.Intent) -> ResourceError | None:
         failure: str | None = "cancelled"

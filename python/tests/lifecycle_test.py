@@ -1,9 +1,11 @@
 """Actions: carried out on the loop that awaited initialize(), never waited for by a report."""
 
 import asyncio
+import gc
 import logging
 import threading
 import unittest
+import warnings
 
 import mete
 import mete.sync
@@ -287,6 +289,15 @@ class Ends(unittest.IsolatedAsyncioTestCase):
         self.assertTrue(lifecycle.cancelled)
         self.assertEqual(await manager.list_quotas(), [])
 
+    async def test_a_call_that_was_cancelled_before_it_began_is_made_again(self):
+        lifecycle = Lifecycle()
+        async with running(HARD, lifecycle) as manager:
+            await manager.create_quota("a", LIMIT)
+            await manager.report_usage("a", tokens=11)
+            manager._pump()
+            next(iter(manager._tasks)).cancel()
+            await until(lambda: lifecycle.calls)
+
     async def test_cleanup_and_initialize_may_be_repeated(self):
         lifecycle = Lifecycle()
         manager = mete.ResourceManager(HARD, lifecycle)
@@ -353,6 +364,34 @@ class Loops(unittest.TestCase):
 
         asyncio.run(second())
         self.assertEqual([call[0] for call in lifecycle.calls], ["suspend", "resume"])
+
+    def test_a_call_that_a_closed_loop_did_not_begin_is_made_by_the_next(self):
+        lifecycle = Lifecycle()
+        manager = mete.ResourceManager(HARD, lifecycle)
+
+        async def first():
+            await manager.initialize()
+            await manager.create_quota("a", LIMIT)
+            await manager.report_usage("a", tokens=11)
+            manager._pump()
+            asyncio.get_running_loop().stop()
+
+        async def second():
+            await manager.initialize()
+            await until(lambda: lifecycle.calls, "the suspension")
+            await manager.cleanup()
+
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            loop = asyncio.new_event_loop()
+            task = loop.create_task(first())
+            loop.run_forever()
+            loop.close()
+            self.assertTrue(task.done())
+            self.assertEqual((len(manager._tasks), lifecycle.calls), (1, []))
+            asyncio.run(second())
+            gc.collect()
+        self.assertEqual((warned, lifecycle.calls), ([], [("suspend", "a", True)]))
 
     def test_the_interpreter_ends_without_cleanup(self):
         for end in ("", "sys.exit(0)", "del manager; gc.collect()"):
