@@ -69,7 +69,9 @@ bool Ledger::ReportQuietly(Step& step, const Amounts& amounts, Receipt& receipt)
   if (amounts.Has(Resource::kMemory)) rise[kMemoryCounter] = memory - leaf.total[kMemoryCounter];
 
   step.now = clock.Coarse();
-  bool quiet = step.now.time_since_epoch().count() < look_at_disk.load(std::memory_order_relaxed);
+  const std::int64_t look = look_at_disk.load(std::memory_order_relaxed);
+  bool quiet = step.now.time_since_epoch().count() < look ||
+               (look != Unwritten::kAlwaysLooks.count() && !writer->MustWait());
   for (const Record* at : step) {
     quiet &= step.now < at->look_at;
     for (std::size_t c = 0; c < kCounterCount; ++c) {

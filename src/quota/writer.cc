@@ -39,7 +39,7 @@ Writer::Writer(Ledger& ledger, std::unique_ptr<Store> store, const StoredMark& m
 Duration Writer::Ahead() const {
   switch (durability_) {
     case Durability::kSync: return Unwritten::kAlwaysLooks;
-    case Durability::kBounded: return kAhead;
+    case Durability::kBounded: return kLook;
     case Durability::kNone: break;
   }
   return Unwritten::kNeverLooks;
@@ -221,8 +221,8 @@ Result<void> Writer::CheckAvailable() {
 bool Writer::MustWait() const {
   if (durability_ != Durability::kBounded) return false;
   const std::int64_t from = ledger_.look_at_disk.load(std::memory_order_relaxed);
-  if (from == std::numeric_limits<std::int64_t>::min()) return false;  // it is unavailable
-  return ledger_.clock.Coarse().time_since_epoch().count() >= from;
+  if (from == Unwritten::kAlwaysLooks.count()) return false;  // it is unavailable
+  return (ledger_.clock.Now() - (kAhead - kLook)).time_since_epoch().count() >= from;
 }
 
 void Writer::AwaitRoom() {

@@ -29,9 +29,12 @@ namespace mete {
 class Writer {
  public:
   // In kBounded no change is answered when the oldest one that is not on disk is older than
-  // kPromise: by the coarse clock, with something left for whoever is interrupted in between.
+  // kPromise, with something left for whoever is interrupted in between. The exact clock is read
+  // only from kLook on by the coarse one, so that one may be behind by the difference: a processor
+  // that a hypervisor has taken away gives no ticks.
   static constexpr Duration kPromise = std::chrono::milliseconds(100);
-  static constexpr Duration kAhead = kPromise - Clock::kCoarseLag - std::chrono::milliseconds(5);
+  static constexpr Duration kAhead = kPromise - std::chrono::milliseconds(5);
+  static constexpr Duration kLook = std::chrono::milliseconds(50);
   static constexpr Duration kPause = std::chrono::milliseconds(40);
 
   // Goes on after `mark`. The thread starts with Start.
