@@ -55,6 +55,7 @@ struct Account {
 struct Witness {
   std::array<Account, kThreads> accounts;
   std::atomic<bool> suspended_heard{false};
+  std::atomic<bool> is_open{false};  // the process that is next killed has the folder
 
   static Witness* Make() {
     void* const memory =
@@ -107,6 +108,7 @@ void ReportToSoft(ResourceManager& manager, Witness& witness) {
 [[noreturn]] void Own(const std::string& folder, Durability durability, Witness& witness) {
   Result<std::unique_ptr<ResourceManager>> manager = Open(folder, durability);
   if (!manager) std::_Exit(2);
+  witness.is_open = true;
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] { ReportForever(**manager, i, witness.accounts[i]); });
@@ -145,11 +147,15 @@ class KillTest : public testing::Test {
     reset_at_ = (*manager)->GetQuota("soft")->windows.at(0).reset_at;
   }
 
-  // Lets a process own the folder for a while, and kills it.
-  void RunAndKill(Durability durability, Duration lives) {
+  // Lets a process own the folder for a while, and kills it; each fourth one while it opens that.
+  void RunAndKill(Durability durability, int cycle, Duration lives) {
+    witness_->is_open = false;
     const pid_t owner = fork();
     if (owner == 0) Own(folder_, durability, *witness_);
     EXPECT_GT(owner, 0);
+    for (int i = 0; i < 10'000 && cycle % 4 != 0 && !witness_->is_open; ++i) {
+      std::this_thread::sleep_for(milliseconds(1));
+    }
     std::this_thread::sleep_for(lives);
     kill(owner, SIGKILL);
     int status = 0;
@@ -206,7 +212,7 @@ TEST_F(KillTest, InSyncEverythingThatWasAnsweredIsCountedOnce) {
   const int cycles = Cycles();
   for (int cycle = 0; cycle < cycles && !HasFailure(); ++cycle) {
     SCOPED_TRACE("cycle " + std::to_string(cycle));
-    RunAndKill(Durability::kSync, std::chrono::microseconds(2'000 + random() % 40'000));
+    RunAndKill(Durability::kSync, cycle, std::chrono::microseconds(random() % 40'000));
     Result<std::unique_ptr<ResourceManager>> manager = Open(folder_, Durability::kSync);
     ASSERT_TRUE(manager) << manager.error().ToString();
     for (std::size_t i = 0; i < kThreads; ++i) {
@@ -231,7 +237,7 @@ TEST_F(KillTest, InBoundedNoMoreThanItsTimeIsLost) {
   const int cycles = Cycles();
   for (int cycle = 0; cycle < cycles && !HasFailure(); ++cycle) {
     SCOPED_TRACE("cycle " + std::to_string(cycle));
-    RunAndKill(Durability::kBounded, std::chrono::microseconds(5'000 + random() % 120'000));
+    RunAndKill(Durability::kBounded, cycle, std::chrono::microseconds(random() % 120'000));
     Result<std::unique_ptr<ResourceManager>> manager = Open(folder_, Durability::kBounded);
     ASSERT_TRUE(manager) << manager.error().ToString();
     // From the first answer that is missing to the last report that was answered at all.
