@@ -1,5 +1,7 @@
 #include "store/connection.h"
 
+#include <sys/stat.h>
+
 #include <cstring>
 
 namespace mete::store {
@@ -30,6 +32,9 @@ Connection::Connection(const std::string& path, const std::string& vfs, bool mus
       sqlite3_open_v2(path.c_str(), &opened, flags, vfs.empty() ? nullptr : vfs.c_str());
   connection_.reset(opened);
   if (!Take(code, "opened")) return;
+  // SQLite makes it readable for all, and its log with the mode that it has; the folder may be one
+  // that lets others in.
+  (void)!chmod(path.c_str(), 0600);
   sqlite3_busy_timeout(opened, kBusyMilliseconds);
   // What a damaged file says is neither obeyed nor tidied away: the log is there to be looked at.
   sqlite3_db_config(opened, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);

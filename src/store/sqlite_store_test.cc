@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <map>
 
 #include "base/check.h"
 #include "quota/store_contract_test.h"
@@ -57,6 +58,27 @@ class SqliteStoreTest : public testing::Test {
   const TestFolder folder_{TestFolder::Fast()};
   RandomBatches random_{5};
 };
+
+TEST_F(SqliteStoreTest, EveryFileIsForItsOwnerOnly) {
+  const auto modes = [this] {
+    std::map<std::string, unsigned> found;
+    for (const auto& entry : std::filesystem::directory_iterator(path())) {
+      found[entry.path().filename()] = static_cast<unsigned>(entry.status().permissions());
+    }
+    return found;
+  };
+  const mode_t before = umask(0);
+  {
+    const auto store = MustOpen(path());
+    const std::map<std::string, unsigned> open{
+        {"ledger.db", 0600}, {"ledger.db-wal", 0600}, {"ledger.mark", 0600}, {"lock", 0600}};
+    auto seen = modes();
+    seen.erase("ledger.backup");
+    EXPECT_EQ(seen, open);
+  }
+  umask(before);
+  for (const auto& [name, mode] : modes()) EXPECT_EQ(mode, 0600U) << name;
+}
 
 TEST_F(SqliteStoreTest, TheFolderIsForItsOwnerOnly) {
   const std::string inner = folder_.PathOf("x/y");
@@ -228,6 +250,7 @@ TEST_F(SqliteStoreTest, TheLogIsBounded) {
   std::uintmax_t longest = 0;
   for (int i = 0; i < 200; ++i) {
     ASSERT_TRUE((*store)->Write(large.Next()));
+    (*store)->CatchUp();
     longest = std::max(longest, std::filesystem::file_size(folder_.PathOf(kLogName)));
   }
   // One batch more than it takes to bring it in.
