@@ -1,9 +1,13 @@
 #include "agent/escape.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <utility>
 
 #include "agent/attach.h"
 #include "agent/descendants.h"
@@ -12,8 +16,23 @@
 namespace mete::agent {
 namespace {
 
-// Each round finds what was started in the one before; who is inside can start nothing outside.
-constexpr int kMostRounds = 20;
+// A look each millisecond; what is not gone then is stuck in the kernel, or starts more than can be
+// killed.
+constexpr int kMostRounds = 2000;
+constexpr timespec kPause{0, 1'000'000};
+
+void Kill(const UniqueFd& process) {
+  if (process) syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+}
+
+// Also of one that nobody has waited for yet.
+bool HasEnded(const UniqueFd& process) {
+  pollfd end{process.get(), POLLIN, 0};
+  return !process || poll(&end, 1, 0) > 0;
+}
+
+// Who is inside leaves no more, so that only those are outside who left before.
+bool NobodyCanLeave(State state) { return state == State::kSuspended || state == State::kKilled; }
 
 }  // namespace
 
@@ -21,11 +40,11 @@ EscapeWatch::EscapeWatch(Agent& agent, pid_t root, pid_t except)
     : agent_(agent), root_(root), except_(except), next_(agent.clock().Now() + kInterval) {}
 
 std::optional<Time> EscapeWatch::NextDeadline() const {
-  if (agent_.state() == State::kSuspended || agent_.state() == State::kKilled) return std::nullopt;
+  if (nobody_outside_ && NobodyCanLeave(agent_.state())) return std::nullopt;
   return next_;
 }
 
-// How many were outside. One that ended meanwhile was none: the kernel shows those outside too.
+// One that ended meanwhile was not outside: the kernel shows those outside too.
 std::size_t EscapeWatch::PutBack() {
   std::size_t count = 0;
   for (pid_t pid : DescendantsOf(root_, except_)) {
@@ -36,9 +55,22 @@ std::size_t EscapeWatch::PutBack() {
     if (++count > 1 && back) continue;  // one line is enough for all of them
     agent_.history().AddNotice(fmt::format("left its control group: process {}: {}", pid,
                                            back ? "put back" : back.error().message));
-    if (back) continue;
-    const UniqueFd descriptor = OpenProcess(process);
-    if (descriptor) syscall(SYS_pidfd_send_signal, descriptor.get(), SIGKILL, nullptr, 0);
+    if (!back) Kill(OpenProcess(process));
+  }
+  return count;
+}
+
+// Where they are: one that is put back could leave once more before its group is killed again.
+std::size_t EscapeWatch::KillOutside() {
+  std::size_t count = 0;
+  for (pid_t pid : DescendantsOf(root_, except_)) {
+    if (agent_.group().Holds(pid)) continue;
+    const UniqueFd process = OpenProcess(IdentifyProcess(pid));
+    if (HasEnded(process)) continue;
+    Kill(process);
+    ++count;
+    if (std::exchange(kill_told_, true)) continue;
+    agent_.history().AddNotice(fmt::format("left its control group: process {}: killed", pid));
   }
   return count;
 }
@@ -48,15 +80,19 @@ void EscapeWatch::Tend() {
   const Time now = agent_.clock().Now();
   if (!due || *due > now) return;
   next_ = now + kInterval;
+  const State state = agent_.state();
+  const std::size_t outside = state == State::kKilled ? KillOutside() : PutBack();
+  nobody_outside_ = outside == 0 && NobodyCanLeave(state);
   // Also of an agent whose CPU time stands still: who wakes and leaves at once may be charged for
   // it where it went (Linux 6.18).
-  if (PutBack() == 0) return;
+  if (outside == 0 || state == State::kKilled) return;
   if (left_before_) agent_.End({EndCause::kEscape, std::nullopt});
   left_before_ = true;
 }
 
 void EscapeWatch::Collect() {
-  for (int round = 0; round < kMostRounds && PutBack() > 0; ++round) {
+  for (int round = 0; round < kMostRounds && KillOutside() > 0; ++round) {
+    nanosleep(&kPause, nullptr);
   }
 }
 

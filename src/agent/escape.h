@@ -6,7 +6,8 @@
 // machine to start something is not found: that is the service's child.
 //
 // The first time what left is put back, and people are told: it may have been a program that
-// arranges its groups by itself. Who leaves again is ended.
+// arranges its groups by itself. Who leaves again is ended. Who is outside when its group stands
+// still is put back into it, and who is outside when its group was killed is killed there.
 #pragma once
 
 #include <sys/types.h>
@@ -30,16 +31,20 @@ class EscapeWatch {
   void Tend();
   std::optional<Time> NextDeadline() const;
 
-  // Before the end: puts everything back that the kill must reach.
+  // At the end: kills what is outside, and waits until it is gone.
   void Collect();
 
  private:
+  // How many were outside.
   std::size_t PutBack();
+  std::size_t KillOutside();
 
   Agent& agent_;
   const pid_t root_, except_;
   Time next_;
   bool left_before_ = false;
+  bool nobody_outside_ = false;  // at the last look, after which nobody could leave
+  bool kill_told_ = false;
 };
 
 }  // namespace mete::agent

@@ -311,9 +311,10 @@ Result<void> Runner::Round() {
 }
 
 void Runner::Settle() {
+  // Before it is decided: who left again is ended at once, without time to leave once more.
+  if (escapes_) escapes_->Tend();
   agent_.Reconcile();
   Record();
-  if (escapes_) escapes_->Tend();
   agent_server_->Tend();
   operator_server_->Tend();
   PrintNotices();

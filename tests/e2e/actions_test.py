@@ -295,6 +295,43 @@ for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1):
         agent = self.run_agent(["--grace", "0s"], self.python(self.LEAVE) + ["", "10"])
         self.assertEqual(agent.process.returncode, 124, agent.err)
         self.assertEqual(agent.report["exit"]["reason"], "escape")
+        self.assertLessEqual(len(agent.out.split()), 2, "times that it was put back")
+
+    def test_who_leaves_all_the_time_is_ended(self):
+        agent = self.run_agent(["--grace", "0s"], self.python(PLACES + """
+path, pid, began = places()[""] + "/cgroup.procs", str(os.getpid()), time.monotonic()
+while time.monotonic() - began < 25: write(path, pid)
+"""))
+        self.assertEqual(agent.process.returncode, 124, agent.err)
+        self.assertEqual(agent.report["exit"]["reason"], "escape")
+
+    def outside(self):
+        """An agent whose main process has left its group just now."""
+        agent = self.start(["--grace", "0s"], self.python(PLACES + """
+sys.stdin.readline()
+write(places()[""] + "/cgroup.procs", str(os.getpid()))
+print("outside", flush=True)
+time.sleep(1000)
+"""), stdin=subprocess.PIPE)
+        agent.up()
+        agent.process.stdin.write(b"go\n")
+        agent.process.stdin.flush()
+        self.assertEqual(agent.process.stdout.readline(), b"outside\n")
+        return agent
+
+    def test_who_is_outside_at_a_suspend_is_put_back(self):
+        agent = self.outside()
+        self.assertEqual(self.mete("suspend", agent.id).returncode, 0)
+        own = pathlib.Path(f"/proc/{agent.quota()['pid']}/cgroup")
+        self.assertTrue(eventually(lambda: agent.id in own.read_text().splitlines()[-1]))
+        self.assertEqual(agent.state(), "suspended")
+        self.assertEqual(self.mete("terminate", agent.id).returncode, 0)
+        agent.wait()
+
+    def test_who_is_outside_at_a_kill_is_ended(self):
+        agent = self.outside()
+        self.assertEqual(self.mete("terminate", agent.id).returncode, 0)
+        self.assertEqual(agent.wait(), 128 + signal.SIGTERM, agent.err)
 
     def test_what_is_outside_at_the_end_is_ended_too(self):
         agent = self.run_agent([], self.python(PLACES + """
