@@ -88,6 +88,12 @@ Capabilities CgroupHost::Look() {
   seen.pressure = PressureGrade(base);
   seen.memory_slows = places_.memory.version == Version::kV2;
   AddNotesFromAbove(*roots_, seen);
+  if (!places_.undelegated.empty()) {
+    seen.notes.push_back(
+        fmt::format("systemd did not delegate {}: groups lie in its tree all the same; a unit with "
+                    "Delegate=yes has them in its own",
+                    places_.undelegated));
+  }
   return seen;
 }
 

@@ -24,6 +24,31 @@ constexpr int kMakeAttempts = 100;
 // The kernel lets go of a group a moment after its last process ended: 1, 2, 4 .. 64 ms, 0.4 s.
 constexpr int kRemoveAttempts = 10;
 constexpr int kMaxDepth = 32;
+// Where those go who are in a delegated base itself; never removed, since they stay in it.
+constexpr const char* kCallers = "mete-callers";
+
+// The processes that are in a delegated base itself, for as long as there are any: only from one of
+// them another is born there. 0 or an errno.
+int MoveCallersBelow(int base) {
+  UniqueFd below;
+  for (int attempt = 0; attempt < kMakeAttempts; ++attempt) {
+    FileBuffer buffer;
+    const auto text = ReadAt(base, "cgroup.procs", buffer);
+    if (!text) return text.error();
+    if (text->empty()) return 0;
+    if (mkdirat(base, kCallers, 0755) != 0 && errno != EEXIST) return errno;
+    below.reset(openat(base, kCallers, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!below) return errno;
+    // Whole lines only: a long list is cut.
+    for (std::string_view rest = text->substr(0, text->rfind('\n') + 1); !rest.empty();) {
+      const std::size_t end = rest.find('\n');
+      const int error = WriteAt(below.get(), "cgroup.procs", rest.substr(0, end));
+      if (error != 0 && error != ESRCH) return error;
+      rest.remove_prefix(end + 1);
+    }
+  }
+  return EBUSY;
+}
 
 Result<void> CannotMake(const Root& root, std::string_view relative, int error) {
   return Fail(ErrorCode::kSystem, fmt::format("no group can be made at {}/{}: {}", root.dir,
@@ -86,7 +111,7 @@ void AddController(Roots& roots, std::size_t which, const char* name, const Cont
 
 Roots OpenRoots(const Places& places) {
   Roots roots;
-  roots.all.push_back(Root{places.unified_dir, places.unified_path, {}, {}, {}});
+  roots.all.push_back(Root{places.unified_dir, places.unified_path, {}, {}, {}, places.delegated});
   AddController(roots, 1, "memory", places.memory, roots.memory);
   AddController(roots, 2, "pids", places.pids, roots.pids);
   AddController(roots, 0, "cpu", places.cpu, roots.cpu);  // see Directories::Join
@@ -159,6 +184,12 @@ Result<void> Directories::PassControllers(const Root& root) {
     if (faccessat(root.base.get(), file.c_str(), F_OK, 0) != 0) complete = false;
   }
   if (complete) return {};
+  // Before, not when the kernel refuses: cpu and pids alone it would pass on, to threads.
+  if (const int error = root.delegated ? MoveCallersBelow(root.base.get()) : 0) {
+    return Fail(ErrorCode::kSystem,
+                fmt::format("processes cannot be moved: from {} to {} below it: {}", root.dir,
+                            kCallers, ErrnoText(error)));
+  }
   std::vector<std::string> files = {"cgroup.subtree_control"};
   for (const std::string& level : levels_) files.push_back(level + "/cgroup.subtree_control");
   for (const std::string& file : files) {

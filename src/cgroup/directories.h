@@ -21,6 +21,7 @@ struct Root {
   UniqueFd base;
   std::string controller;   // one that v1 has there; empty in the unified hierarchy
   std::string controllers;  // v2: to be passed on to the groups, "+cpu +memory +pids"
+  bool delegated = false;   // processes in the base keep it from that, and may be moved below it
 };
 
 // The unified hierarchy first, the one with cpu last; each is there once, whatever it controls.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <array>
@@ -97,6 +98,21 @@ bool MayMakeIn(const std::string& dir, std::string& why) {
   return false;
 }
 
+// What systemd says of the group of a unit, to everybody since version 251 and to root before;
+// empty if it says nothing.
+std::string Attribute(const std::string& dir, const char* name) {
+  std::array<char, 64> value;
+  for (const char* space : {"user.", "trusted."}) {
+    const ssize_t got =
+        getxattr(dir.c_str(), (space + std::string(name)).c_str(), value.data(), value.size());
+    if (got > 0) return std::string(value.data(), static_cast<std::size_t>(got));
+  }
+  return {};
+}
+
+bool Delegated(const std::string& dir) { return Attribute(dir, "delegate") == "1"; }
+bool IsUnit(const std::string& dir) { return !Attribute(dir, "invocation_id").empty(); }
+
 // Which controllers this v2 group passes on to its children, or can be told to.
 std::vector<std::string> Passed(const std::string& dir) {
   const std::string enabled = Text(dir, "cgroup.subtree_control");
@@ -105,7 +121,7 @@ std::vector<std::string> Passed(const std::string& dir) {
   // type.
   const bool root = !CanWrite(JoinPath(dir, "cgroup.type"), F_OK);
   const bool may_enable = CanWrite(JoinPath(dir, "cgroup.subtree_control")) &&
-                          (root || Text(dir, "cgroup.procs").empty());
+                          (root || Delegated(dir) || Text(dir, "cgroup.procs").empty());
   std::vector<std::string> passed;
   for (const char* name : kControllers) {
     if (HasWord(enabled, name) || (may_enable && HasWord(available, name))) passed.push_back(name);
@@ -133,7 +149,11 @@ void PlaceUnified(const Position& own, const Layout& layout, Places& places) {
   std::array<ControllerPlace*, 3> controllers = {&places.cpu, &places.memory, &places.pids};
   std::string why, dir = own.dir, path = own.path;
   int best = -1;
+  bool in_unit = false;
   for (;;) {
+    const bool delegated = Delegated(dir);
+    if (!in_unit && !delegated && IsUnit(dir)) places.undelegated = path;
+    in_unit = in_unit || delegated || IsUnit(dir);
     if (MayMakeIn(dir, why)) {
       std::array<bool, 3> has{};
       int score = 0;
@@ -146,6 +166,7 @@ void PlaceUnified(const Position& own, const Layout& layout, Places& places) {
         best = score;
         places.unified_dir = dir;
         places.unified_path = path;
+        places.delegated = delegated;
         for (std::size_t i = 0; i < 3; ++i) {
           if (on_v1[i]) continue;
           *controllers[i] =
@@ -153,7 +174,7 @@ void PlaceUnified(const Position& own, const Layout& layout, Places& places) {
         }
       }
     }
-    if (dir == own.mount || path == "/") break;
+    if (dir == own.mount || path == "/" || delegated) break;
     // A group of mete: what runs in it must not get out of it by asking for one of its own.
     if (GroupIn(path, "/")) break;
     dir.resize(dir.rfind('/'));

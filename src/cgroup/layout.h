@@ -7,6 +7,9 @@
 // Groups are made under the caller's own group, in each hierarchy, so that an agent stays inside
 // every limit that already holds its caller. Only on v2 may that be an ancestor instead: a v2 group
 // with processes cannot pass controllers on to children, so the nearest ancestor that can is taken.
+// A group that systemd delegated (its attribute "user.delegate" says so) is the last one taken:
+// what is above is systemd's. It passes controllers on once mete has moved the processes in it to a
+// group below (Directories), which who got it may do.
 #pragma once
 
 #include <optional>
@@ -42,6 +45,8 @@ struct Places {
   std::string missing;       // why no group can be made at all; empty if they can
   std::string unified_dir;   // always the directory for freezing, killing and CPU time
   std::string unified_path;  // the same as /proc/PID/cgroup names it
+  bool delegated = false;    // by systemd: the processes in unified_dir may be moved below it
+  std::string undelegated;   // the caller's unit, if systemd has one for it and did not delegate it
   ControllerPlace cpu, memory, pids;
 
   bool hybrid() const {

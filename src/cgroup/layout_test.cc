@@ -1,6 +1,7 @@
 #include "cgroup/layout.h"
 
 #include <gtest/gtest.h>
+#include <sys/xattr.h>
 
 #include <string>
 
@@ -119,6 +120,12 @@ class Tree : public testing::Test {
     tree_.Dir(dir);
     tree_.File(dir + "/cgroup.procs", "1\n");
   }
+  // As systemd marks the groups of its units. False: this file system takes no attributes.
+  bool MarkUnit(const std::string& dir, bool delegated) {
+    const std::string path = tree_.path(dir);
+    return setxattr(path.c_str(), "user.invocation_id", "b3613e8d", 8, 0) == 0 &&
+           (!delegated || setxattr(path.c_str(), "user.delegate", "1", 1, 0) == 0);
+  }
   Position At(const std::string& mount, const std::string& path) const {
     const std::string point = tree_.path(mount);
     return {point, path == "/" ? point : point + path, path};
@@ -178,6 +185,48 @@ TEST_F(Tree, NorIsOneOfATenant) {
   const Places places = FindPlaces({At("u", "/mete/t-a/s-b/a-c.1"), {}, {}, {}});
   EXPECT_EQ(places.unified_dir, tree_.path("u/mete/t-a/s-b/a-c.1"));
   EXPECT_EQ(places.cpu.version, Version::kNone);
+}
+
+TEST_F(Tree, ADelegatedUnitIsNotLeft) {
+  MakeV2("u", kAll, kAll, "", true);
+  MakeV2("u/slice", kAll, kAll, "");
+  MakeV2("u/slice/unit", "memory pids\n", "", "77\n78\n");
+  MakeV2("u/slice/unit/below", "", "", "79\n");
+  if (!MarkUnit("u/slice/unit", true)) GTEST_SKIP() << "no attributes on files here";
+  for (const char* caller : {"/slice/unit", "/slice/unit/below"}) {
+    SCOPED_TRACE(caller);
+    const Places places = FindPlaces({At("u", caller), {}, {}, {}});
+    EXPECT_EQ(places.unified_path, "/slice/unit");
+    EXPECT_TRUE(places.delegated);
+    EXPECT_EQ(places.undelegated, "");
+    EXPECT_EQ(places.pids.version, Version::kV2) << "its processes can be moved";
+    EXPECT_EQ(places.cpu.version, Version::kNone) << "although the slice has it";
+  }
+}
+
+TEST_F(Tree, AUnitThatIsNotDelegatedIsTold) {
+  MakeV2("u", kAll, kAll, "", true);
+  MakeV2("u/slice", kAll, kAll, "");
+  MakeV2("u/slice/unit", kAll, "", "77\n");
+  if (!MarkUnit("u/slice/unit", false) || !MarkUnit("u/slice", false)) {
+    GTEST_SKIP() << "no attributes on files here";
+  }
+  const Places places = FindPlaces({At("u", "/slice/unit"), {}, {}, {}});
+  EXPECT_EQ(places.unified_path, "/slice");
+  EXPECT_FALSE(places.delegated);
+  EXPECT_EQ(places.undelegated, "/slice/unit");
+}
+
+TEST_F(Tree, OnlyTheValueOneDelegates) {
+  MakeV2("u", kAll, kAll, "", true);
+  MakeV2("u/unit", kAll, "", "77\n");
+  if (!MarkUnit("u/unit", false) ||
+      setxattr(tree_.path("u/unit").c_str(), "user.delegate", "0", 1, 0) != 0) {
+    GTEST_SKIP() << "no attributes on files here";
+  }
+  const Places places = FindPlaces({At("u", "/unit"), {}, {}, {}});
+  EXPECT_EQ(places.unified_path, "/");
+  EXPECT_FALSE(places.delegated);
 }
 
 TEST_F(Tree, AControllerThatNobodyOffersIsNamed) {
