@@ -59,6 +59,16 @@ class LocalAccount final : public Account {
     return last_;
   }
   ResourceUsage Totals() override { return manager_->GetUsage(target_).value_or(ResourceUsage{}); }
+  Result<std::vector<ResourceQuota>> Above() override {
+    std::vector<ResourceQuota> above;
+    Result<ResourceQuota> quota = manager_->GetQuota(target_);
+    while (quota && quota->parent) {
+      quota = manager_->GetQuota(*quota->parent);
+      if (quota) above.push_back(*quota);
+    }
+    if (!quota) return std::unexpected(quota.error());
+    return above;
+  }
   std::vector<Event> TakeEvents() override {
     std::vector<Event> events = events_.Take(kEventsKept).events;
     std::erase_if(events, [this](const Event& event) {

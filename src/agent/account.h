@@ -43,6 +43,8 @@ class Account {
 
   virtual ResourceQuota Quota() = 0;
   virtual ResourceUsage Totals() = 0;
+  // What the target is below, the nearest first, as it is now. Fails while nobody keeps it.
+  virtual Result<std::vector<ResourceQuota>> Above() = 0;
   // What happened to this target since the last call, and to where it is kept.
   virtual std::vector<Event> TakeEvents() = 0;
 

@@ -85,11 +85,35 @@ FoundAgent FromGroup(FoundGroup group, const Clock& clock) {
   return found;
 }
 
-// Sockets nobody listens to any more.
+// Sockets nobody listens to any more. In the shared folder a namesake may, who has another folder.
 void UnlinkSockets(const RecordFile& file, const std::string& id) {
   const std::string dir = file.path().substr(0, file.path().rfind('/'));
   unlink(ControlSocketPath(dir, id).c_str());
   unlink(AgentSocketPath(dir, id).c_str());
+  RemoveDeadSocket(AgentSocketPath(SharedDir(), id));
+}
+
+// A record is there before its sockets, and goes after them. In the shared folder the record may be
+// in another folder, and its owner about to listen: a moment later he does.
+void AddSockets(const std::string& dir, const std::string& shared, std::vector<FoundAgent>* all) {
+  std::vector<std::string> paths = ListSockets(dir);
+  if (!shared.empty()) std::ranges::move(ListSockets(shared), std::back_inserter(paths));
+  std::erase_if(paths, [&](const std::string& path) {
+    return access(RecordPath(dir, IdOfSocket(path)).c_str(), F_OK) == 0 || !IsDeadSocket(path);
+  });
+  if (paths.empty()) return;
+  const timespec pause{0, 20'000'000};
+  nanosleep(&pause, nullptr);
+  for (std::string& path : paths) {
+    const std::string id = IdOfSocket(path);
+    if (access(RecordPath(dir, id).c_str(), F_OK) == 0 || !IsDeadSocket(path)) continue;
+    if (all->empty() || all->back().name != id || all->back().sockets.empty()) {
+      FoundAgent& left = all->emplace_back();
+      left.name = id;
+      left.owner = Owner::kGone;
+    }
+    all->back().sockets.push_back(std::move(path));
+  }
 }
 
 void WritePhase(FoundAgent& found, Group& group, Phase phase) {
@@ -103,7 +127,10 @@ void WritePhase(FoundAgent& found, Group& group, Phase phase) {
 // What the kernel holds is never loosened by this: a limit below what is in use is refused, and the
 // tighter one that is there stays.
 Result<void> RestoreLimits(const FoundAgent& found, Group& group) {
-  return found.record ? WriteLimits(group, *found.record) : Result<void>();
+  const Result<void> above = group.RestoreAbove();
+  if (!found.record) return above;
+  Result<void> own = WriteLimits(group, *found.record);
+  return own ? above : own;
 }
 
 Result<void> End(Host& host, FoundAgent& found) {
@@ -177,7 +204,8 @@ AgentRecord NewRecord(const Clock& clock) {
   return record;
 }
 
-Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir, const Clock& clock) {
+Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir, const Clock& clock,
+                                           const std::string& shared) {
   std::vector<FoundAgent> all;
   for (const std::string& path : ListRecords(dir)) all.push_back(FromFile(path, clock));
   // After the records are locked, so that no owner among them changes anything any more. An owner
@@ -198,6 +226,7 @@ Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir, c
     }
   }
   std::ranges::move(others, std::back_inserter(all));
+  AddSockets(dir, shared, &all);
   // Levels last, and the lower ones first: they can go when what was below them has gone.
   std::ranges::stable_sort(all, [](const FoundAgent& a, const FoundAgent& b) {
     const bool a_level = a.group && !a.group->leaf, b_level = b.group && !b.group->leaf;
@@ -232,7 +261,9 @@ Result<FoundAgent> FindAgent(Host& host, const std::string& record_path, const C
 
 Decision Decide(const FoundAgent& found, Time now) {
   if (found.owner != Owner::kGone) return Decision::kLeave;
-  if (!found.group) return found.file ? Decision::kForget : Decision::kLeave;
+  if (!found.group) {
+    return found.file || !found.sockets.empty() ? Decision::kForget : Decision::kLeave;
+  }
   if (!found.group->leaf) return Decision::kEnd;
   if (!found.record) return Decision::kLeave;
   if (found.record->phase == Phase::kEnding || !found.group->populated) return Decision::kEnd;
@@ -250,6 +281,7 @@ Result<void> Settle(Host& host, FoundAgent& found, Decision decision) {
       if (Result<void> ended = End(host, found); !ended) return ended;
       [[fallthrough]];
     case Decision::kForget:
+      std::ranges::for_each(found.sockets, RemoveDeadSocket);
       if (!found.file) return {};
       UnlinkSockets(*found.file, found.name);
       found.file->Remove();

@@ -39,12 +39,15 @@ struct FoundAgent {
   std::optional<AgentRecord> record;  // as its owner last wrote it
   std::optional<FoundGroup> group;    // missing: there is none any more
   std::optional<RecordFile> file;     // locked by this process
+  std::vector<std::string> sockets;   // of which no record tells, and nobody listens
 };
 
-// Every agent of which there is a record in the folder or a group on the host, in the order of
-// their names; then empty groups of sessions and tenants. Takes the records of those whose owner is
-// gone: they are let go when the answer is.
-Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir, const Clock& clock);
+// Every agent of which there is a record in the folder or a group on the host, or whose sockets
+// were left there or in the `shared` folder (none: empty), in the order of their names; then empty
+// groups of sessions and tenants. Takes the records of those whose owner is gone: they are let go
+// when the answer is.
+Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir, const Clock& clock,
+                                           const std::string& shared = {});
 
 // One of them, without a look at the others. E2070: no record; E2080: its owner lives.
 Result<FoundAgent> FindAgent(Host& host, const std::string& record_path, const Clock& clock);
@@ -54,7 +57,7 @@ enum class Decision : std::uint8_t {
   kKeep,    // its lease is valid, or it runs on in its limits
   kThaw,    // nobody came back for it in time, and it may run on
   kEnd,     // kill it, remove the group and the record
-  kForget,  // the group is gone: remove the record and the sockets
+  kForget,  // the group is gone: remove the record and the sockets, whichever are left
 };
 std::string_view NameOf(Decision decision) noexcept;  // "end"
 

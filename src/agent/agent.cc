@@ -79,6 +79,7 @@ Agent::Agent(AgentConfig config, std::unique_ptr<Group> group, const Clock& cloc
                        : NewAccount(config_.id, config_.limits, config_.policies, clock)),
       totals_before_(account_->Totals()),
       kernel_(KernelPart(config_.limits)),
+      written_(kernel_),
       started_(clock.Now()),
       measured_at_(started_) {}
 
@@ -109,32 +110,64 @@ Result<void> Agent::SetLimits(const ResourceLimits& limits) {
   const auto failed = [](const Error& error) {
     return Fail(ErrorCode::kUpdateFailed, error.ToString());
   };
-  if (Result<void> enough = CheckMinimums(limits); !enough) return failed(enough.error());
   ResourceLimits merged = config_.limits;
   for (std::size_t i = 0; i < kLimitKindCount; ++i) {
     if (limits.entries[i]) merged.entries[i] = limits.entries[i];
   }
-  Measure();
-  KernelLimits wanted = KernelPart(merged);
-  KernelLimits written = wanted;
-  const bool pending = written.memory_max && *written.memory_max < sample_.memory_bytes;
-  if (pending) written.memory_max = kernel_.memory_max;
-  if (Result<void> set = group_->SetLimits(written); !set) return failed(set.error());
+  if (Result<void> enough = CheckMinimums(limits); !enough) return failed(enough.error());
+  const ResourceLimits before = config_.limits;
+  if (Result<void> held = Hold(merged); !held) return failed(held.error());
   if (Result<void> set = account_->SetLimits(limits); !set) {
     // Nothing was changed there, so the kernel goes back to what it held.
-    [[maybe_unused]] Result<void> restored = group_->SetLimits(kernel_);
+    [[maybe_unused]] Result<void> restored = Hold(before);
     return std::unexpected(set.error());
   }
-  config_.limits = std::move(merged);
+  return {};
+}
+
+Result<void> Agent::Hold(const ResourceLimits& limits) {
+  Measure();
+  const KernelLimits wanted = KernelPart(limits);
+  KernelLimits written = wanted;
+  const bool pending = written.memory_max && *written.memory_max < sample_.memory_bytes;
+  if (pending) written.memory_max = written_.memory_max;
+  if (Result<void> set = group_->SetLimits(written); !set) return set;
+  config_.limits = limits;
   kernel_ = wanted;
+  written_ = written;
   kernel_pending_ = pending;
   return {};
+}
+
+// A stored account is changed by others too.
+void Agent::Follow(const ResourceQuota& quota) {
+  if (quota.target.id.empty() || !Differ(quota.limits, config_.limits)) return;
+  if (refused_ && !Differ(quota.limits, *refused_)) return;
+  const ResourceLimits before = config_.limits;
+  Result<void> held = CheckMinimums(quota.limits);
+  if (held) held = Hold(quota.limits);
+  refused_.reset();
+  if (!held) {
+    refused_ = quota.limits;
+    history_.AddNotice("limits changed, not held: " + held.error().ToString());
+    return;
+  }
+  history_.AddNotice("limits changed: " +
+                     ChangesText(before, quota.limits, config_.policies, config_.host));
+}
+
+void Agent::SetLevels(const LevelLimits& levels) {
+  config_.levels = levels;
+  // On v1 a lower quota above has lowered the agent's own, which comes back only if it is written.
+  [[maybe_unused]] Result<void> set = group_->SetLimits(written_);
 }
 
 void Agent::ApplyPendingMemory() {
   if (!kernel_pending_ || !kernel_.memory_max) return;
   if (sample_.memory_bytes >= *kernel_.memory_max) return;
-  if (group_->SetLimits(kernel_)) kernel_pending_ = false;
+  if (!group_->SetLimits(kernel_)) return;
+  written_ = kernel_;
+  kernel_pending_ = false;
 }
 
 void Agent::End(EndCause cause) {
@@ -233,6 +266,7 @@ void Agent::Reconcile() {
   }
   const ResourceQuota quota = this->quota();
   history_.Add(account_->TakeEvents());
+  Follow(quota);
   for (const Cause& cause : quota.causes) {
     if (cause.action != QuotaAction::kTerminate) continue;
     End({.kind = cause.limit ? EndCause::kLimit : EndCause::kOperator,

@@ -42,6 +42,7 @@ struct AgentConfig {
   // The kernel slows the agent down at its memory line (memory.high); where it only tells, an agent
   // that is throttled for its memory gets less CPU time instead.
   bool memory_slows = true;
+  Capabilities host;  // as it was when the agent was started
 };
 
 // What an agent may use of the CPU between SIGTERM and the kill, however much it was allowed: one
@@ -83,6 +84,9 @@ class Agent {
   // Set entries change, in the kernel and in the quota, or nothing does: E2073 says why. A memory
   // limit below what is in use is written to the kernel once the use is below it (rule 11).
   Result<void> SetLimits(const ResourceLimits& limits);
+
+  // What is above it holds other limits now.
+  void SetLevels(const LevelLimits& levels);
 
   // Ends the agent: SIGTERM, the grace, then the kill. The first cause stays.
   void End(EndCause cause);
@@ -134,6 +138,8 @@ class Agent {
   Result<void> KillAll();
   void NoteCauses(const ResourceQuota& quota, std::string_view what);
   void NoteEnd();
+  Result<void> Hold(const ResourceLimits& limits);
+  void Follow(const ResourceQuota& quota);
   void ApplyPendingMemory();
   void CheckRefusedForks(const Sample& before);
   void Throttle(const ResourceQuota& quota, Time now);
@@ -150,8 +156,10 @@ class Agent {
   std::unique_ptr<Account> account_;
   ResourceUsage totals_before_;
   History history_;
-  KernelLimits kernel_;
-  bool kernel_pending_ = false;  // the memory limit waits until less is in use
+  KernelLimits kernel_;                    // as wanted
+  KernelLimits written_;                   // and as the kernel was told last
+  std::optional<ResourceLimits> refused_;  // what the account says now and could not be held
+  bool kernel_pending_ = false;            // the memory limit waits until less is in use
 
   State state_ = State::kRunning;
   std::optional<EndCause> ended_;

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "agent/adopt.h"
+#include "agent/runtime_dir.h"
 
 namespace mete::agent {
 namespace {
@@ -155,7 +156,10 @@ void SettleAgent(Host& host, const Duties& duties) {
   for (Pause pause;;) {
     std::optional<Time> until;
     switch (TryToSettle(host, duties, &until)) {
-      case Progress::kDone: return;
+      case Progress::kDone:
+        // In whichever folder; a successor listens on his.
+        std::ranges::for_each(duties.paths, RemoveDeadSocket);
+        return;
       case Progress::kNoRecord: return EndByName(host, duties);
       case Progress::kAgain: break;
     }

@@ -7,7 +7,8 @@
 // and freeze or kill all of it in one step.
 //
 // Order rules that every implementation keeps, with their measurements in docs/enforcement.md:
-//   1. the CPU quota is lifted while a group is frozen or killed, once that was written;
+//   1. the CPU quota is lifted while a group is frozen or killed, once that was written; that of a
+//      level above only where its limit is written down on it, for whoever has to put it back;
 //   2. a memory limit is never written below what is in use;
 //   3. a freeze that does not complete in time is undone and reported;
 //   4. nothing waits for a thaw.
@@ -162,6 +163,11 @@ class Group {
   // session, and in the top group, it counts all that is below: unchanged, nothing below has run
   // since, and no sample there is worth reading.
   virtual Result<std::int64_t> ReadCpu();
+
+  // Sees that the groups of its session and tenant hold what their limits say. Their CPU quota is
+  // lifted too while a group below them is frozen or killed; who is killed in that moment leaves it
+  // so, and this puts it back. A Freeze or Kill of any group below it does the same.
+  virtual Result<void> RestoreAbove() { return {}; }
 
   // Stops every task, in the groups below too; returns when all are stopped, or undoes it and fails
   // with E2074 at the deadline. A group below that was frozen itself stays so after the Thaw.

@@ -144,4 +144,38 @@ GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host
   return {};
 }
 
+namespace {
+
+bool DifferAt(std::size_t i, const ResourceLimits& a, const ResourceLimits& b) {
+  return FiniteAmount(a.entries[i]) != FiniteAmount(b.entries[i]);
+}
+
+}  // namespace
+
+bool Differ(const ResourceLimits& a, const ResourceLimits& b) {
+  for (std::size_t i = 0; i < kLimitKindCount; ++i) {
+    if (DifferAt(i, a, b)) return true;
+  }
+  return false;
+}
+
+std::string ChangesText(const ResourceLimits& before, const ResourceLimits& after,
+                        const PolicySet& policies, const Capabilities& host) {
+  std::string text;
+  for (std::size_t i = 0; i < kLimitKindCount; ++i) {
+    if (!DifferAt(i, before, after)) continue;
+    const LimitInfo& info = InfoOf(static_cast<LimitKind>(i));
+    text.append(text.empty() ? "" : ", ").append(info.name).append(" = ");
+    if (!FiniteAmount(after.entries[i])) {
+      text += "unlimited";
+      continue;
+    }
+    const GradeInfo grade = GradeOf(info.kind, PolicyOf(policies, info.resource), host);
+    const bool is_held = HoldsOrSamples(grade);
+    text.append(after.entries[i]->text).append(" (").append(NameOf(grade.grade));
+    text.append(is_held ? "" : ": " + grade.how).append(")");
+  }
+  return text;
+}
+
 }  // namespace mete::agent

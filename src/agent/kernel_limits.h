@@ -35,4 +35,11 @@ Result<void> CheckMinimums(const ResourceLimits& limits);
 // How this machine holds a limit.
 GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host);
 
+// Whether other amounts are allowed; however they were entered.
+bool Differ(const ResourceLimits& a, const ResourceLimits& b);
+
+// What is allowed now instead, with its grade: "cpu = 200m (kernel), memory = unlimited".
+std::string ChangesText(const ResourceLimits& before, const ResourceLimits& after,
+                        const PolicySet& policies, const Capabilities& host);
+
 }  // namespace mete::agent

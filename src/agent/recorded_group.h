@@ -60,6 +60,7 @@ class RecordedGroup final : public Group {
   int JoinSelf() noexcept override { return group_->JoinSelf(); }
   int CloneFd() const noexcept override { return group_->CloneFd(); }
   int JoinRest() noexcept override { return group_->JoinRest(); }
+  Result<void> RestoreAbove() override { return group_->RestoreAbove(); }
   Result<Sample> Read() override { return group_->Read(); }
   Result<std::int64_t> ReadCpu() override { return group_->ReadCpu(); }
   int EventsFd() const override { return group_->EventsFd(); }

@@ -21,6 +21,7 @@
 #include "agent/guardian.h"
 #include "agent/holds.h"
 #include "agent/kernel_limits.h"
+#include "agent/levels.h"
 #include "agent/loop.h"
 #include "agent/process.h"
 #include "agent/recorded_group.h"
@@ -104,15 +105,18 @@ std::vector<std::string> WordsOf(const std::vector<char*>& argv) {
 
 class Runner {
  public:
-  Runner(std::unique_ptr<Loop> loop, Agent& agent, RecordedGroup& recorded, Guardian& guardian,
-         bool quiet)
+  Runner(Host& host, std::unique_ptr<Loop> loop, Agent& agent, RecordedGroup& recorded,
+         Guardian& guardian, bool quiet)
       : loop_(std::move(loop)),
         agent_(agent),
         recorded_(recorded),
         guardian_(guardian),
         holds_(*loop_, agent_),
         api_(agent_, holds_),
-        console_(STDERR_FILENO, quiet) {}
+        console_(STDERR_FILENO, quiet) {
+    const AgentConfig& config = agent.config();
+    if (!config.tenant.empty() || !config.session.empty()) levels_.emplace(host, agent);
+  }
 
   // Until the main process has ended. The agent may be running when this fails.
   Result<void> Run(const Paths& paths, const SignalMasks& masks, const RunConfig& config);
@@ -156,6 +160,7 @@ class Runner {
   std::optional<Time> attached_ended_at_;
   std::optional<LeaderEnd> leader_end_;
   std::optional<EscapeWatch> escapes_;  // none where nobody can leave
+  std::optional<LevelWatch> levels_;    // none where nothing is above
   std::optional<PressureWatch> pressure_;
   int exec_errno_ = 0;
   int interrupts_ = 0;
@@ -315,6 +320,7 @@ void Runner::Settle() {
   if (escapes_) escapes_->Tend();
   agent_.Reconcile();
   Record();
+  if (levels_) levels_->Tend();
   agent_server_->Tend();
   operator_server_->Tend();
   PrintNotices();
@@ -326,6 +332,7 @@ std::optional<Time> Runner::NextDeadline() const {
   for (std::optional<Time> at :
        {agent_server_->NextDeadline(), operator_server_->NextDeadline(),
         escapes_ ? escapes_->NextDeadline() : std::nullopt,
+        levels_ ? std::optional(levels_->NextDeadline()) : std::nullopt,
         attached_ended_at_ ? std::optional(agent_.clock().Now() + kStatusPause) : std::nullopt}) {
     if (at && (!next || *at < *next)) next = at;
   }
@@ -452,6 +459,7 @@ namespace {
 // that the kernel does not hold is sampled here.
 void FitToHost(const Capabilities& host, AgentConfig* agent) {
   const Grade cpu = host.cpu.grade;
+  agent->host = host;
   agent->watch_memory = host.memory_peak.grade == Grade::kSampled;
   agent->memory_slows = host.memory_slows;
   agent->controllers = {.cpu = cpu == Grade::kKernel || cpu == Grade::kSampled,
@@ -510,7 +518,7 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   Agent agent(std::move(config.agent), *std::move(group), clock, std::move(account));
   recorded.DescribeBy([&agent](AgentRecord& record) { Describe(agent, &record); });
   std::optional<Runner> runner;
-  runner.emplace(*std::move(loop), agent, recorded, *guardian, config.quiet);
+  runner.emplace(host, *std::move(loop), agent, recorded, *guardian, config.quiet);
   const Result<void> ran = runner->Run(*paths, masks, config);
   runner->CollectAll();
   const Result<void> finished = agent.Finish();

@@ -1,13 +1,17 @@
 #include "agent/runtime_dir.h"
 
 #include <dirent.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+
+#include "base/unique_fd.h"
 
 namespace mete::agent {
 namespace {
@@ -69,7 +73,9 @@ Result<std::string> MakeDir(std::string dir, mode_t mode) {
 
 Result<std::string> MakeRuntimeDir() { return MakeDir(RuntimeDir(), 0700); }
 
-Result<std::string> MakeSharedDir() { return MakeDir("/run/mete-agents", 0711); }
+std::string SharedDir() { return "/run/mete-agents"; }
+
+Result<std::string> MakeSharedDir() { return MakeDir(SharedDir(), 0711); }
 
 std::string ControlSocketPath(std::string_view dir, std::string_view id) {
   return Join(dir, id, kControlSuffix);
@@ -79,19 +85,52 @@ std::string AgentSocketPath(std::string_view dir, std::string_view id) {
   return Join(dir, id, kAgentSuffix);
 }
 
-std::vector<std::string> ListControlSockets(std::string_view dir) {
-  std::vector<std::string> ids;
+std::string IdOfSocket(std::string_view path) {
+  std::string_view name = path.substr(path.rfind('/') + 1);
+  for (const std::string_view suffix : {kControlSuffix, kAgentSuffix}) {
+    if (name.size() <= suffix.size() || !name.ends_with(suffix)) continue;
+    return std::string(name.substr(0, name.size() - suffix.size()));
+  }
+  return {};
+}
+
+std::vector<std::string> ListSockets(std::string_view dir) {
+  std::vector<std::string> paths;
   DIR* folder = opendir(std::string(dir).c_str());
-  if (folder == nullptr) return ids;
+  if (folder == nullptr) return paths;
   while (const dirent* entry = readdir(folder)) {
-    std::string_view name = entry->d_name;
-    if (name.size() > kControlSuffix.size() && name.ends_with(kControlSuffix)) {
-      ids.emplace_back(name.substr(0, name.size() - kControlSuffix.size()));
-    }
+    if (!IdOfSocket(entry->d_name).empty()) paths.push_back(Join(dir, entry->d_name, ""));
   }
   closedir(folder);
+  std::ranges::sort(paths);
+  return paths;
+}
+
+std::vector<std::string> ListControlSockets(std::string_view dir) {
+  std::vector<std::string> ids;
+  for (const std::string& path : ListSockets(dir)) {
+    if (path.ends_with(kControlSuffix)) ids.push_back(IdOfSocket(path));
+  }
   std::ranges::sort(ids);
   return ids;
+}
+
+bool IsDeadSocket(const std::string& path) {
+  struct stat status{};
+  // connect(2) says the same of a file.
+  if (lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return false;
+  std::ranges::copy(path, address.sun_path);
+  const UniqueFd caller(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!caller) return false;
+  const auto* to = reinterpret_cast<const sockaddr*>(&address);
+  return connect(caller.get(), to, sizeof address) != 0 && errno == ECONNREFUSED;
+}
+
+void RemoveDeadSocket(const std::string& path) {
+  if (IsDeadSocket(path)) unlink(path.c_str());
 }
 
 }  // namespace mete::agent

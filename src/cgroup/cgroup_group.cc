@@ -11,7 +11,6 @@
 #include <set>
 
 #include "cgroup/control_file.h"
-#include "cgroup/cpu_quota.h"
 #include "cgroup/label.h"
 #include "cgroup/pressure.h"
 #include "cgroup/processes.h"
@@ -25,7 +24,8 @@ using agent::Sample;
 // Rounds of a pid walk until one finds nobody new; only a group that forks all the time needs more
 // than two, and that one must be frozen first if every process has to be met.
 constexpr int kSignalRounds = 8;
-constexpr Duration kKillAgain = std::chrono::milliseconds(20);
+// What was written is written again meanwhile: processes may have joined, quotas been put back.
+constexpr Duration kAgain = std::chrono::milliseconds(20);
 
 std::int64_t Milliseconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
@@ -122,9 +122,18 @@ Result<void> CgroupGroup::Apply(KernelLimits limits, bool fresh) {
 Result<void> CgroupGroup::SetLimits(const KernelLimits& limits) {
   if (auto checked = CheckLimits(limits); !checked) return checked;
   const SavedLimits saved(controls_);
+  const std::string note = is_level_ ? LevelNote(directories_.unified(), "") : std::string();
+  // One that cannot be noted holds all the same, and is never lifted.
+  if (is_level_) NoteLevelQuota(directories_.unified(), limits.cpu_nanocores);
   auto applied = Apply(limits, false);
+  if (applied) return applied;
   // Half of a change is worse than none: put back what was held, as far as the kernel takes it.
-  if (!applied) saved.Restore();
+  if (is_level_) PutLevelNote(directories_.unified(), note);
+  saved.Restore();
+  // What was saved may have been lifted at that moment.
+  if (is_level_) {
+    [[maybe_unused]] Result<void> restored = RestoreLevelQuota(quota_place(), "", false);
+  }
   return applied;
 }
 
@@ -191,15 +200,27 @@ int CgroupGroup::WriteFreeze(bool frozen) {
   return WriteAt(directories_.unified(), "cgroup.freeze", frozen ? "1" : "0");
 }
 
+Result<void> CgroupGroup::RestoreAbove() {
+  return RestoreLevelsAbove(quota_place(), directories_.levels_above());
+}
+
+bool CgroupGroup::WaitUntilFrozen(Clock::time_point end, QuotaLift& lift) {
+  for (;;) {
+    const Duration step = std::min<Duration>(Left(end), kAgain);
+    if (WaitFor(meters_->events(directories_.unified()), "frozen", 1, step)) return true;
+    if (Left(end) == Duration(0)) return false;
+    lift.LiftAgain();
+  }
+}
+
 Result<void> CgroupGroup::Freeze(Duration deadline) {
   const auto start = Clock::now();
   // Only of what is already to stand still, and put back while it does: whoever is killed in
   // between leaves no group that runs without its quota.
   int error = WriteFreeze(true);
-  {
-    const QuotaLift lift(controls_.cpu, directories_.levels_above(), is_level_);
-    if (error == 0 && WaitFor(meters_->events(directories_.unified()), "frozen", 1, deadline))
-      return {};
+  if (error == 0) {
+    QuotaLift lift(quota_place(), directories_.levels_above(), is_level_);
+    if (WaitUntilFrozen(start + deadline, lift)) return {};
   }
   WriteFreeze(false);
   return Fail(
@@ -248,18 +269,19 @@ bool CgroupGroup::KillByProcess(Clock::time_point end) {
     if (Left(end) == Duration(0)) return false;
     // Also the pause between rounds, which is shorter if the group becomes empty.
     WaitFor(meters_->events(directories_.unified()), "populated", 0,
-            std::min<Duration>(Left(end), kKillAgain));
+            std::min<Duration>(Left(end), kAgain));
   }
 }
 
 // A process that joins after the write lives on, so the write is repeated while anybody is there.
 // 0, or the errno of the write.
-int CgroupGroup::KillUntilEmpty(Clock::time_point end) {
+int CgroupGroup::KillUntilEmpty(Clock::time_point end, QuotaLift& lift) {
   for (;;) {
     if (int error = WriteAt(directories_.unified(), "cgroup.kill", "1")) return error;
-    const Duration step = std::min<Duration>(Left(end), kKillAgain);
+    const Duration step = std::min<Duration>(Left(end), kAgain);
     if (WaitFor(meters_->events(directories_.unified()), "populated", 0, step)) return 0;
     if (Left(end) == Duration(0)) return ETIME;
+    lift.LiftAgain();
   }
 }
 
@@ -267,10 +289,10 @@ Result<void> CgroupGroup::Kill(Duration deadline) {
   const auto start = Clock::now();
   // Killed before the quota is lifted, as in Freeze: nobody runs on without it.
   int error = WriteAt(directories_.unified(), "cgroup.kill", "1");
-  QuotaLift lift(controls_.cpu, directories_.levels_above(), is_level_);
+  QuotaLift lift(quota_place(), directories_.levels_above(), is_level_);
   // They need CPU time to die, also if this call gives up on them; a level is used again.
   if (!is_level_) lift.KeepOwn();
-  if (error == 0) error = KillUntilEmpty(start + deadline);
+  if (error == 0) error = KillUntilEmpty(start + deadline, lift);
   if (error == ENODEV) return {};  // removed already: nobody is in it
   // Without cgroup.kill (before Linux 5.14), and for processes that left the unified group only.
   if (error == 0 || error == ENOENT) error = KillByProcess(start + deadline) ? 0 : ETIME;

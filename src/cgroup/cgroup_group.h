@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "agent/host.h"
+#include "cgroup/cpu_quota.h"
 #include "cgroup/directories.h"
 #include "cgroup/events.h"
 #include "cgroup/limits.h"
@@ -39,6 +40,7 @@ class CgroupGroup final : public agent::Group {
   int JoinRest() noexcept override;
   Result<agent::Sample> Read() override;
   Result<std::int64_t> ReadCpu() override;
+  Result<void> RestoreAbove() override;
   Result<void> Freeze(Duration deadline) override;
   Result<void> Thaw() override;
   Result<void> Signal(int signal_number) override;
@@ -61,7 +63,9 @@ class CgroupGroup final : public agent::Group {
   Result<void> Apply(agent::KernelLimits limits, bool fresh);
   Result<void> CheckHeld(const agent::KernelLimits& limits) const;
   int WriteFreeze(bool frozen);
-  int KillUntilEmpty(Clock::time_point end);
+  QuotaPlace quota_place() const { return {controls_.cpu, directories_.unified()}; }
+  bool WaitUntilFrozen(Clock::time_point end, QuotaLift& lift);
+  int KillUntilEmpty(Clock::time_point end, QuotaLift& lift);
   bool KillByProcess(Clock::time_point end);
 
   std::string name_;

@@ -16,7 +16,6 @@ namespace {
 // The kernel's own default. Shorter periods throttle in finer steps and cost more switches.
 constexpr std::int64_t kPeriodUs = 100'000;
 constexpr std::int64_t kNanocoresPerQuotaUs = 1'000'000'000 / kPeriodUs;
-constexpr std::int64_t kOneCore = 1'000'000'000;
 // Groups nest as deep as an agent likes to make them; deeper ones than this are its own affair.
 constexpr int kMaxDepth = 32;
 
@@ -123,30 +122,47 @@ Result<void> WriteCpuQuota(const ControlDirs::One& cpu, std::optional<std::int64
   return WriteV1(cpu, quota);
 }
 
-QuotaLift::QuotaLift(const ControlDirs::One& cpu, int levels, bool below) : cpu_(cpu) {
-  if (cpu.version == Version::kNone) return;
-  std::string up;
-  for (int level = 0; level < levels; ++level) up += "../";
-  for (; !up.empty(); up.resize(up.size() - 3)) Lift(up, true);
-  Lift("", false);
-  if (below) LiftBelow("", 0);
+int LiftQuota(const ControlDirs::One& cpu, const std::string& dir) {
+  return WriteAt(cpu.dir, (dir + QuotaFile(cpu)).c_str(), Unlimited(cpu));
 }
 
-void QuotaLift::Lift(const std::string& dir, bool only_small) {
-  FileBuffer buffer;
-  const std::string file = dir + QuotaFile(cpu_);
-  auto text = ReadAt(cpu_.dir, file.c_str(), buffer);
-  if (!text || NumberIn(*text).value_or(-1) < 0) return;  // "max ..." or -1: no quota
-  std::string old(text->substr(0, text->find('\n')));
-  if (only_small && QuotaNanocores(cpu_, dir).value_or(kOneCore) >= kOneCore) return;
-  if (WriteAt(cpu_.dir, file.c_str(), Unlimited(cpu_)) == 0) {
-    lifted_.push_back({dir, std::move(old)});
+QuotaLift::QuotaLift(const QuotaPlace& place, int levels, bool is_level)
+    : place_(place), levels_(levels) {
+  if (place.cpu.version == Version::kNone) return;
+  LiftAgain();
+  if (is_level) {
+    LiftLevel("");
+    LiftBelow("", 0);
+  } else {
+    LiftLeaf("", false);
   }
 }
 
+void QuotaLift::LiftAgain() {
+  if (place_.cpu.version == Version::kNone) return;
+  std::string up;
+  for (int level = 0; level < levels_; ++level) up += "../";
+  for (; !up.empty(); up.resize(up.size() - 3)) LiftLevel(up);
+}
+
+void QuotaLift::LiftLevel(const std::string& dir) {
+  if (!LiftLevelQuota(place_, dir)) return;
+  if (std::ranges::find(lifted_, dir, &Lifted::dir) == lifted_.end()) lifted_.push_back({dir, {}});
+}
+
+void QuotaLift::LiftLeaf(const std::string& dir, bool only_small) {
+  FileBuffer buffer;
+  const std::string file = dir + QuotaFile(place_.cpu);
+  auto text = ReadAt(place_.cpu.dir, file.c_str(), buffer);
+  if (!text || NumberIn(*text).value_or(-1) < 0) return;  // "max ..." or -1: no quota
+  std::string old(text->substr(0, text->find('\n')));
+  if (only_small && QuotaNanocores(place_.cpu, dir).value_or(kOneCore) >= kOneCore) return;
+  if (LiftQuota(place_.cpu, dir) == 0) lifted_.push_back({dir, std::move(old)});
+}
+
 void QuotaLift::LiftBelow(const std::string& dir, int depth) {
-  EachGroupIn(cpu_.dir, dir, [&](const std::string& group) {
-    Lift(group, true);
+  EachGroupIn(place_.cpu.dir, dir, [&](const std::string& group) {
+    LevelNote(place_.unified, group).empty() ? LiftLeaf(group, true) : LiftLevel(group);
     if (depth < kMaxDepth) LiftBelow(group, depth + 1);
   });
 }
@@ -155,21 +171,27 @@ void QuotaLift::KeepOwn() {
   std::erase_if(lifted_, [](const Lifted& one) { return one.dir.empty(); });
 }
 
-// From the bottom up: v1 takes no quota below that of a group further down.
+// From the bottom up: v1 takes no quota below that of a group further down. What cannot be put back
+// is told by whoever looks after the levels (Group::RestoreAbove).
 QuotaLift::~QuotaLift() {
   FileBuffer buffer;
   for (auto one = lifted_.rbegin(); one != lifted_.rend(); ++one) {
-    const std::string file = one->dir + QuotaFile(cpu_);
-    const auto now = ReadAt(cpu_.dir, file.c_str(), buffer);
-    if (!now || !now->starts_with(Unlimited(cpu_))) continue;  // another owner's, or gone
-    if (WriteAt(cpu_.dir, file.c_str(), one->old) != EINVAL) continue;
+    if (one->old.empty()) {
+      [[maybe_unused]] Result<void> put = RestoreLevelQuota(place_, one->dir, true);
+      continue;
+    }
+    const std::string file = one->dir + QuotaFile(place_.cpu);
+    const auto now = ReadAt(place_.cpu.dir, file.c_str(), buffer);
+    if (!now || !now->starts_with(Unlimited(place_.cpu))) continue;  // another owner's, or gone
+    if (WriteAt(place_.cpu.dir, file.c_str(), one->old) != EINVAL) continue;
     // v1, and a group was made below with more while this was lifted.
-    const UniqueFd dir(openat(cpu_.dir, one->dir.empty() ? "." : one->dir.c_str(),
+    const UniqueFd dir(openat(place_.cpu.dir, one->dir.empty() ? "." : one->dir.c_str(),
                               O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!dir) continue;
-    const ControlDirs::One group{cpu_.version, dir.get()};
+    const ControlDirs::One group{place_.cpu.version, dir.get()};
     [[maybe_unused]] Result<void> put = WriteV1(group, NumberIn(one->old).value_or(-1));
   }
+  [[maybe_unused]] Result<void> above = RestoreLevelsAbove(place_, levels_);
 }
 
 }  // namespace mete::cgroup

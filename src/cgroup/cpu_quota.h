@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cgroup/level_quota.h"
 #include "cgroup/limits.h"
 
 namespace mete::cgroup {
@@ -23,32 +24,43 @@ Result<void> WriteCpuQuota(const ControlDirs::One& cpu, std::optional<std::int64
 // above. Unset: none, or there is no such file.
 std::optional<std::int64_t> QuotaNanocores(const ControlDirs::One& cpu, const std::string& dir);
 
-// Takes CPU quotas away for as long as the object lives, and puts the same text back then. A group
-// that is short of quota takes up to 20 s to freeze and 42 s to die (docs/enforcement.md).
+inline constexpr std::int64_t kOneCore = 1'000'000'000;
+
+// Takes the quota of `dir` away. 0 or an errno.
+int LiftQuota(const ControlDirs::One& cpu, const std::string& dir);
+
+// Takes CPU quotas away for as long as the object lives. A group that is short of quota takes up to
+// 20 s to freeze and 42 s to die (docs/enforcement.md).
 //
-// Lifted are the group's own quota; those of the `levels` groups above it that are below one core,
-// which slow it down as much; and with `below` those of the groups in it that are below one core.
-// What another owner writes meanwhile to a group above stays.
+// Lifted are the own quota of an agent's group, and put back as it was; those of the `levels`
+// groups above it that are below one core, which slow it down as much; and of a group that
+// `is_level` those below one core in it. Levels get back what is noted on them (level_quota.h),
+// also what somebody else lifted who did not come to put it back.
 class QuotaLift {
  public:
-  explicit QuotaLift(const ControlDirs::One& cpu, int levels = 0, bool below = false);
+  QuotaLift(const QuotaPlace& place, int levels, bool is_level);
   ~QuotaLift();
   QuotaLift(const QuotaLift&) = delete;
   QuotaLift& operator=(const QuotaLift&) = delete;
 
-  // Leaves the group's own quota off. Those above and below come back all the same.
+  // Levels that another owner put back meanwhile, who was done first.
+  void LiftAgain();
+
+  // Leaves the quota of an agent's group off. Those above come back all the same.
   void KeepOwn();
 
  private:
   struct Lifted {
     std::string dir;  // relative to the group's: "", "../", "a-bot.1/"
-    std::string old;
+    std::string old;  // empty: of a level, which has a note
   };
 
-  void Lift(const std::string& dir, bool only_small);
+  void LiftLevel(const std::string& dir);
+  void LiftLeaf(const std::string& dir, bool only_small);
   void LiftBelow(const std::string& dir, int depth);
 
-  ControlDirs::One cpu_;
+  QuotaPlace place_;
+  int levels_;
   std::vector<Lifted> lifted_;  // in the order of lifting: from the top down
 };
 

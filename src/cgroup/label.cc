@@ -10,39 +10,47 @@
 namespace mete::cgroup {
 namespace {
 
-constexpr const char* kTrusted = "trusted.mete.label";
-constexpr const char* kUser = "user.mete.label";
+constexpr std::string_view kTrusted = "trusted.mete.";
+constexpr std::string_view kUser = "user.mete.";
+constexpr std::string_view kLabel = "label";
 
 }  // namespace
 
-int WriteLabel(int dir, std::string_view text) {
-  for (const char* name : {kTrusted, kUser}) {
-    if (fsetxattr(dir, name, text.data(), text.size(), 0) == 0) return 0;
+int WriteAttribute(int dir, std::string_view name, std::string_view text) {
+  for (const std::string_view kind : {kTrusted, kUser}) {
+    const std::string full = std::string(kind).append(name);
+    if (fsetxattr(dir, full.c_str(), text.data(), text.size(), 0) == 0) return 0;
     if (errno != EPERM && errno != ENOTSUP) break;
   }
   return errno;
 }
 
-std::string ReadLabel(int dir) {
+std::string ReadAttribute(int dir, std::string_view name) {
   std::array<char, agent::kMaxLabelBytes> text;
-  for (const char* name : {kTrusted, kUser}) {
-    const ssize_t got = fgetxattr(dir, name, text.data(), text.size());
+  for (const std::string_view kind : {kTrusted, kUser}) {
+    const std::string full = std::string(kind).append(name);
+    const ssize_t got = fgetxattr(dir, full.c_str(), text.data(), text.size());
     if (got >= 0) return std::string(text.data(), static_cast<std::size_t>(got));
   }
   return {};
 }
 
+int WriteLabel(int dir, std::string_view text) { return WriteAttribute(dir, kLabel, text); }
+
+std::string ReadLabel(int dir) { return ReadAttribute(dir, kLabel); }
+
 agent::GradeInfo LabelGrade(int dir) {
   int error = EBADF;
-  for (const char* name : {kTrusted, kUser}) {
+  for (const std::string_view kind : {kTrusted, kUser}) {
+    const std::string name = std::string(kind).append(kLabel);
     // Replacing what is not there changes nothing, and is refused as what it is only if writing
     // were allowed.
-    fsetxattr(dir, (std::string(name) + ".try").c_str(), "", 0, XATTR_REPLACE);
+    fsetxattr(dir, (name + ".try").c_str(), "", 0, XATTR_REPLACE);
     error = errno;
     if (error == ENODATA) return {agent::Grade::kKernel, name};
   }
   return {agent::Grade::kAbsent,
-          std::string(kUser) + " cannot be set on a group: " + ErrnoText(error)};
+          std::string(kUser).append(kLabel) + " cannot be set on a group: " + ErrnoText(error)};
 }
 
 }  // namespace mete::cgroup

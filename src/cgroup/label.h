@@ -1,7 +1,7 @@
-// A text that stays on the directory of a group: an extended attribute, which goes with the group.
+// Texts that stay on the directory of a group: extended attributes, which go with the group.
 //
-// trusted.mete.label where the caller may write it: then nobody without CAP_SYS_ADMIN can, also not
-// the owner of the directory. Else user.mete.label.
+// trusted.mete.NAME where the caller may write it: then nobody without CAP_SYS_ADMIN can, also not
+// the owner of the directory. Else user.mete.NAME. The label is the one called so.
 #pragma once
 
 #include <string>
@@ -10,6 +10,12 @@
 #include "agent/host.h"
 
 namespace mete::cgroup {
+
+// 0 or an errno.
+int WriteAttribute(int dir, std::string_view name, std::string_view text);
+
+// Empty if there is none.
+std::string ReadAttribute(int dir, std::string_view name);
 
 // 0 or an errno.
 int WriteLabel(int dir, std::string_view text);

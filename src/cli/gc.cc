@@ -70,6 +70,7 @@ std::string WhyText(const GcEntry& entry) {
   if (!found.record) {
     return found.owner == Owner::kAlive ? "its owner lives"
            : found.file                 ? "its record is not whole"
+           : !found.sockets.empty()     ? "only its sockets are left"
                                         : "it is empty";
   }
   const agent::AgentRecord& record = *found.record;
@@ -130,8 +131,8 @@ void WriteRecord(wire::JsonWriter& json, const agent::AgentRecord& record) {
 }  // namespace
 
 Result<std::vector<GcEntry>> CollectGarbage(Host& host, const std::string& dir, const Clock& clock,
-                                            bool dry_run) {
-  Result<std::vector<FoundAgent>> found = agent::FindAgents(host, dir, clock);
+                                            bool dry_run, const std::string& shared) {
+  Result<std::vector<FoundAgent>> found = agent::FindAgents(host, dir, clock, shared);
   if (!found) return std::unexpected(found.error());
   std::vector<GcEntry> entries;
   for (FoundAgent& one : *found) {
@@ -196,7 +197,8 @@ int GcCommand(const Flags& flags) {
   if (Result<void> own = agent::CheckRuntimeDir(dir); !own) return PrintRefusal(own.error());
   const SystemClock clock;
   const bool dry_run = flags.Has("dry-run");
-  const Result<std::vector<GcEntry>> entries = CollectGarbage(*host, dir, clock, dry_run);
+  const Result<std::vector<GcEntry>> entries =
+      CollectGarbage(*host, dir, clock, dry_run, agent::SharedDir());
   if (!entries) return PrintRefusal(entries.error());
   Print(flags.Has("json") ? GcJson(*entries, dry_run) : GcText(*entries, clock, dry_run));
   const bool failed =

@@ -17,9 +17,11 @@ struct GcEntry {
   std::optional<Error> error;              // it could not be done
 };
 
-// Finds every agent, and settles those that nobody has, unless it is only to tell.
+// Finds every agent, and settles those that nobody has, unless it is only to tell. `shared`: as for
+// agent::FindAgents.
 Result<std::vector<GcEntry>> CollectGarbage(agent::Host& host, const std::string& dir,
-                                            const Clock& clock, bool dry_run);
+                                            const Clock& clock, bool dry_run,
+                                            const std::string& shared = {});
 
 std::string GcText(const std::vector<GcEntry>& entries, const Clock& clock, bool dry_run);
 std::string GcJson(const std::vector<GcEntry>& entries, bool dry_run);

@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include "cgroup/fake_host.h"
 #include "wire/json.h"
@@ -139,6 +144,59 @@ TEST_F(GcTest, ForgetsARecordWithoutAGroup) {
   EXPECT_EQ(text.substr(0, 16), "old: forgotten (");
   EXPECT_NE(text.find("; its group is gone)"), text.npos) << text;
   EXPECT_TRUE(agent::ListRecords(dir_).empty());
+}
+
+// A socket that is bound, and listened to only while the descriptor is there.
+UniqueFd SocketAt(const std::string& path, bool listens) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  UniqueFd made(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(bind(made.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  if (listens) {
+    EXPECT_EQ(listen(made.get(), 1), 0);
+  }
+  return made;
+}
+
+TEST_F(GcTest, ForgetsSocketsThatNobodyListensToAndNoneElse) {
+  const std::string shared = dir_ + "/shared";
+  ASSERT_EQ(mkdir(shared.c_str(), 0700), 0);
+  SocketAt(dir_ + "/old.sock", false).reset();
+  SocketAt(dir_ + "/old.agent", true).reset();
+  SocketAt(shared + "/else.agent", true).reset();
+  const UniqueFd live = SocketAt(dir_ + "/live.sock", true);
+  const UniqueFd namesake = SocketAt(shared + "/old.agent", true);
+  // Whoever has a record is about to listen, or to go.
+  auto record = agent::RecordFile::Make(agent::RecordPath(dir_, "young"), RecordOf("young"));
+  const UniqueFd young = SocketAt(dir_ + "/young.sock", false);
+  std::ofstream(dir_ + "/file.agent") << "nobody's";
+  const auto collect = [&](bool dry_run) {
+    auto entries = CollectGarbage(host_, dir_, clock_, dry_run, shared);
+    return GcText(*entries, clock_, dry_run);
+  };
+  const std::string young_line =
+      "young: left alone (its owner, process " + std::to_string(getpid()) + ", lives)\n";
+  EXPECT_EQ(collect(true),
+            "else: would be forgotten (only its sockets are left)\n"
+            "old: would be forgotten (only its sockets are left)\n" +
+                young_line);
+  EXPECT_EQ(access((dir_ + "/old.sock").c_str(), F_OK), 0) << "it was only to tell";
+  EXPECT_EQ(collect(false),
+            "else: forgotten (only its sockets are left)\n"
+            "old: forgotten (only its sockets are left)\n" +
+                young_line);
+  for (const char* gone : {"/old.sock", "/old.agent", "/shared/else.agent"}) {
+    EXPECT_NE(access((dir_ + gone).c_str(), F_OK), 0) << gone;
+  }
+  for (const char* kept : {"/live.sock", "/shared/old.agent", "/young.sock", "/file.agent"}) {
+    EXPECT_EQ(access((dir_ + kept).c_str(), F_OK), 0) << kept;
+  }
+  EXPECT_EQ(collect(false), young_line);
+  std::filesystem::remove_all(shared);
+  for (const char* file : {"/live.sock", "/young.sock", "/file.agent"}) {
+    unlink((dir_ + file).c_str());
+  }
 }
 
 TEST_F(GcTest, TellsOfWhatItCouldNotDo) {

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <utility>
 
-#include "agent/kernel_limits.h"
+#include "agent/levels.h"
 #include "agent/quota_json.h"
 #include "base/quote.h"
 #include "server/answers.h"
@@ -156,23 +156,6 @@ Result<ResourceQuota> Prepare(const OpenedState& opened, const RunState& state,
   return server::ReadQuota(*json, clock);
 }
 
-// What the agent is below, and what the kernel is to hold there for the sum.
-Result<void> Place(const OpenedState& opened, const ResourceQuota& agent,
-                   agent::AgentConfig& config, const Clock& clock) {
-  for (std::optional<TargetName> above = agent.parent; above;) {
-    Result<wire::Json> json = Ask(opened, "GET", PathOf(*above), {});
-    if (!json) return std::unexpected(json.error());
-    Result<ResourceQuota> quota = server::ReadQuota(*json, clock);
-    if (!quota) return std::unexpected(quota.error());
-    const bool is_tenant = above->scope == QuotaScope::kTenant;
-    (is_tenant ? config.tenant : config.session) = above->id;
-    (is_tenant ? config.levels.tenant : config.levels.session) = agent::KernelLimitsOf(
-        quota->limits, quota->policies, agent::KernelLimits{}.pids_max, config.controllers);
-    above = quota->parent;
-  }
-  return {};
-}
-
 // In this process, where it owns the folder; else at the owner.
 Result<std::unique_ptr<agent::Account>> Attach(OpenedState opened, const RunState& state,
                                                const TargetName& target, bool cpu_held,
@@ -204,8 +187,6 @@ std::function<Result<std::unique_ptr<agent::Account>>(agent::AgentConfig&)> Open
     if (!quota) return std::unexpected(quota.error());
     config.limits = quota->limits;
     config.policies = quota->policies;
-    Result<void> placed = Place(*first, *quota, config, clock);
-    if (!placed) return std::unexpected(placed.error());
     const auto opened = std::make_shared<std::optional<OpenedState>>(*std::move(first));
     Result<std::unique_ptr<server::StateAccount>> account = server::StateAccount::Create(
         [opened, state, target = quota->target, cpu_held = config.controllers.cpu,
@@ -219,6 +200,9 @@ std::function<Result<std::unique_ptr<agent::Account>>(agent::AgentConfig&)> Open
         },
         clock);
     if (!account) return std::unexpected(account.error());
+    const Result<std::vector<ResourceQuota>> above = (*account)->Above();
+    if (!above) return std::unexpected(above.error());
+    agent::PlaceBelow(*above, &config);
     return *std::move(account);
   };
 }

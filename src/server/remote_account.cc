@@ -17,6 +17,10 @@ namespace {
 using wire::Json;
 using wire::JsonWriter;
 
+std::string PathOf(const TargetName& target) {
+  return "/v1/quotas/" + std::string(NameOf(target.scope)) + "/" + PercentEncoded(target.id);
+}
+
 std::string AmountsJson(const Amounts& amounts, std::string_view source,
                         std::optional<Duration> ttl) {
   JsonWriter json;
@@ -33,7 +37,7 @@ RemoteAccount::RemoteAccount(std::string socket, TargetName target, std::string 
                              const Clock& clock)
     : socket_(std::move(socket)),
       target_(std::move(target)),
-      path_("/v1/quotas/" + std::string(NameOf(target_.scope)) + "/" + PercentEncoded(target_.id)),
+      path_(PathOf(target_)),
       ledger_(std::move(ledger)),
       clock_(clock) {}
 
@@ -221,6 +225,18 @@ ResourceUsage RemoteAccount::Totals() {
     if (const Result<ResourceUsage> totals = ReadTotals(*json)) totals_ = *totals;
   }
   return totals_;
+}
+
+Result<std::vector<ResourceQuota>> RemoteAccount::Above() {
+  std::vector<ResourceQuota> above;
+  for (std::optional<TargetName> parent = Quota().parent; parent; parent = above.back().parent) {
+    const Result<Json> json = Exchange("GET", PathOf(*parent));
+    if (!json) return std::unexpected(json.error());
+    Result<ResourceQuota> quota = ReadQuota(*json, clock_);
+    if (!quota) return std::unexpected(quota.error());
+    above.push_back(*std::move(quota));
+  }
+  return above;
 }
 
 std::vector<Event> RemoteAccount::TakeEvents() {

@@ -42,6 +42,7 @@ class RemoteAccount final : public agent::Account {
   Result<void> ClearThrottle() override { return Operate("clear-throttle"); }
   ResourceQuota Quota() override;
   ResourceUsage Totals() override;
+  Result<std::vector<ResourceQuota>> Above() override;
   std::vector<Event> TakeEvents() override;
   std::optional<Time> NextDeadline() const override { return std::nullopt; }
   void Advance() override;

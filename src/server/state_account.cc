@@ -131,6 +131,9 @@ Result<void> StateAccount::ClearThrottle() {
 
 ResourceQuota StateAccount::Quota() { return current_->Quota(); }
 ResourceUsage StateAccount::Totals() { return current_->Totals(); }
+Result<std::vector<ResourceQuota>> StateAccount::Above() {
+  return Try([](Account& account) { return account.Above(); });
+}
 std::vector<Event> StateAccount::TakeEvents() { return current_->TakeEvents(); }
 
 std::optional<Time> StateAccount::NextDeadline() const {

@@ -41,6 +41,7 @@ class StateAccount final : public agent::Account {
   // While nobody owns the folder: as it was last.
   ResourceQuota Quota() override;
   ResourceUsage Totals() override;
+  Result<std::vector<ResourceQuota>> Above() override;
   std::vector<Event> TakeEvents() override;
   std::optional<Time> NextDeadline() const override;
   void Advance() override;
