@@ -115,7 +115,9 @@ TEST_F(Levels, AreWrittenWhenTheyChangeWithinTheInterval) {
 }
 
 TEST_F(Levels, ALimitThatIsTakenAwayIsNotHeld) {
-  Change(kTenant, Limits({{LimitKind::kCpu, "unlimited"}}));
+  ResourceLimits none;
+  none[LimitKind::kCpu] = Limit{.amount = kUnlimited, .text = {}};
+  Change(kTenant, none);
   EXPECT_EQ(RoundInTime(), Lines{"limits of tenant t changed: cpu = unlimited"});
   EXPECT_EQ(Held("t-t").cpu_nanocores, std::nullopt);
 }
@@ -123,10 +125,11 @@ TEST_F(Levels, ALimitThatIsTakenAwayIsNotHeld) {
 TEST_F(Levels, AMemoryLimitBelowTheUseWaitsAndTheOthersDoNot) {
   memory_ = 300 * kMebi;
   Change(kTenant, Limits({{LimitKind::kCpu, "200m"}, {LimitKind::kMemory, "64Mi"}}));
-  Lines told = RoundInTime();
-  ASSERT_EQ(told.size(), 2u);
-  EXPECT_TRUE(told[1].starts_with("limits of tenant t not held yet: E2073: memory_max is below"))
-      << told[1];
+  const Lines told = RoundInTime();
+  ASSERT_EQ(told.size(), 3u);
+  EXPECT_TRUE(told[0].starts_with("suspended: memory of tenant t;")) << told[0];
+  EXPECT_TRUE(told[2].starts_with("limits of tenant t not held yet: E2073: memory_max is below"))
+      << told[2];
   EXPECT_EQ(Held("t-t").cpu_nanocores, 200'000'000);
   EXPECT_EQ(Held("t-t").memory_max, std::nullopt);
   EXPECT_EQ(RoundInTime(), Lines{}) << "told once";
