@@ -31,6 +31,13 @@ Owner OwnerByProcess(const AgentRecord& record, const Clock& clock) {
   return IsAlive(OpenProcess(record.owner)) ? Owner::kAlive : Owner::kGone;
 }
 
+// Whether the program of an owner that is gone runs in a group that was not found: one that was
+// made from another position in the hierarchies. Then only the record tells of it.
+bool RunsElsewhere(const FoundAgent& found, const Clock& clock) {
+  return found.file && found.record && !found.group && found.record->boot == clock.BootId() &&
+         found.record->pid_space == PidSpace() && IsAlive(OpenProcess(found.record->leader));
+}
+
 // Whether the group is the one that the record tells of, and not a later one of that name.
 bool IsOf(const AgentRecord& record, const FoundGroup& group, const Clock& clock) {
   if (record.boot != clock.BootId()) return false;
@@ -225,6 +232,9 @@ Result<std::vector<FoundAgent>> FindAgents(Host& host, const std::string& dir, c
       others.push_back(FromGroup(std::move(group), clock));
     }
   }
+  for (FoundAgent& found : all) {
+    if (RunsElsewhere(found, clock)) found.owner = Owner::kUnknown;
+  }
   std::ranges::move(others, std::back_inserter(all));
   AddSockets(dir, shared, &all);
   // Levels last, and the lower ones first: they can go when what was below them has gone.
@@ -246,7 +256,10 @@ Result<FoundAgent> FindAgent(Host& host, const std::string& record_path, const C
   if (!found.record) return found;
   found.name = found.record->id;
   Result<std::unique_ptr<Group>> group = host.Find(found.record->group);
-  if (!group) return found;
+  if (!group) {
+    if (RunsElsewhere(found, clock)) found.owner = Owner::kUnknown;
+    return found;
+  }
   FoundGroup seen;
   seen.name = found.record->group;
   seen.leaf = true;

@@ -158,6 +158,22 @@ TEST_F(AdoptTest, OfAnotherBootIsForgotten) {
   EXPECT_EQ(Decide(Find("boot"), kNow), Decision::kForget);
 }
 
+TEST_F(AdoptTest, WhoRunsInAGroupThatCannotBeSeenIsNotForgotten) {
+  AgentRecord record = RecordOf("elsewhere");
+  auto group = host_.Create("in-another-place", {});
+  ASSERT_TRUE(group);
+  record.leader = IdentifyProcess(Populate(**group));
+  ASSERT_TRUE(RecordFile::Make(RecordPath(dir_, record.id), record));
+  EXPECT_EQ(Decide(Find("elsewhere"), kNow), Decision::kLeave);
+  const auto all = FindAgents(host_, dir_, clock_);
+  ASSERT_TRUE(all);
+  ASSERT_FALSE(all->empty());
+  EXPECT_EQ((*all)[0].name, "elsewhere");
+  EXPECT_EQ(Decide((*all)[0], kNow), Decision::kLeave);
+  EXPECT_FALSE(ClaimRecord(host_, RecordPath(dir_, record.id), record, clock_))
+      << "another run would have its id";
+}
+
 TEST_F(AdoptTest, FindsEachOnceWithWhatItsOwnerWrote) {
   AgentRecord record = RecordOf("one");
   record.causes = {{{QuotaScope::kAgent, "one"}, LimitKind::kTokensPerHour}};

@@ -65,7 +65,9 @@ void ReadCounters(Host& host, GcEntry* entry) {
 std::string WhyText(const GcEntry& entry) {
   const FoundAgent& found = entry.found;
   if (found.owner == Owner::kUnknown) {
-    return found.record ? "its owner cannot be seen from here" : "no record says whose it is";
+    if (!found.record) return "no record says whose it is";
+    return entry.had_group ? "its owner cannot be seen from here"
+                           : "its group cannot be seen from here: call gc where it was started";
   }
   if (!found.record) {
     return found.owner == Owner::kAlive ? "its owner lives"
