@@ -402,7 +402,8 @@ Result<void> Agent::KillAll() {
 
 void Agent::NoteCauses(const ResourceQuota& quota, std::string_view what) {
   for (const Cause& cause : quota.causes) {
-    if (cause.limit && cause.action == QuotaAction::kSuspend) {
+    const bool is_own = cause.account == account_->target();
+    if (is_own && cause.limit && cause.action == QuotaAction::kSuspend) {
       history_.AddAction(*cause.limit, what, clock_.Now());
     }
   }
@@ -466,9 +467,7 @@ Result<void> Agent::Finish() {
     if (Result<void> killed = group_->Kill(kKillDeadline); !killed) return killed;
     Measure();
   }
-  if (Result<void> closed = account_->Close(); !closed) {
-    history_.AddNotice("the account: " + closed.error().ToString());
-  }
+  if (Result<void> closed = account_->Close(); !closed) history_.NoteUnwritten(closed.error());
   history_.Add(account_->TakeEvents());
   // Found out only now, or in the same moment as the end of the program.
   if (ended_ && state_ != State::kTerminating && state_ != State::kKilled) NoteEnd();

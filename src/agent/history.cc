@@ -47,15 +47,31 @@ void History::AddViolation(LimitKind limit, std::int64_t used, std::int64_t amou
     ++dropped_;
     return;
   }
-  violations_.push_back({limit, amount, used, time, {}});
+  Violation added{limit, amount, used, time, {}};
+  std::erase_if(early_, [&](const auto& early) {
+    if (early.first == limit) added.actions.push_back(early.second);
+    return early.first == limit;
+  });
+  // Done after this one began, and noted under the one before it.
+  for (Violation& before : violations_) {
+    if (before.limit != limit) continue;
+    std::erase_if(before.actions, [&](const ActionTaken& action) {
+      if (action.time > time) added.actions.push_back(action);
+      return action.time > time;
+    });
+  }
+  violations_.push_back(std::move(added));
 }
 
 void History::AddAction(LimitKind limit, std::string_view what, Time time) {
   for (auto it = violations_.rbegin(); it != violations_.rend(); ++it) {
     if (it->limit != limit) continue;
-    if (it->actions.size() < kMostActions) it->actions.push_back({what, time});
+    if (it->actions.size() == kMostActions) return;
+    const auto later = std::ranges::upper_bound(it->actions, time, {}, &ActionTaken::time);
+    it->actions.insert(later, {what, time});
     return;
   }
+  if (early_.size() < kMostActions) early_.push_back({limit, {what, time}});
 }
 
 void History::AddResumed(Time time) {

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "mete/clock.h"
+#include "mete/error.h"
 #include "mete/quota.h"
 #include "mete/quota_event.h"
 
@@ -23,7 +26,7 @@ struct Violation {
   std::int64_t amount = 0;  // of the limit
   std::int64_t used = 0;    // when it began
   Time time;
-  std::vector<ActionTaken> actions;
+  std::vector<ActionTaken> actions;  // in the order of their times
 };
 
 class History {
@@ -34,7 +37,8 @@ class History {
 
   void AddViolation(LimitKind limit, std::int64_t used, std::int64_t amount, Time time);
 
-  // Notes it under the latest violation of the limit; without one, nowhere.
+  // Notes it under the latest violation of the limit. Without one it is kept for the first: a
+  // violation of a stored account is told when it is on disk, and is acted upon before.
   void AddAction(LimitKind limit, std::string_view what, Time time);
 
   // Notes "resumed" under each violation whose last action was to suspend.
@@ -49,9 +53,15 @@ class History {
   // Violations that were not kept, because a long run had too many.
   std::int64_t dropped() const { return dropped_; }
 
+  // Why the account could not be written at the end, if it could not.
+  void NoteUnwritten(Error why) { unwritten_ = std::move(why); }
+  const std::optional<Error>& unwritten() const { return unwritten_; }
+
  private:
   std::vector<Violation> violations_;
+  std::vector<std::pair<LimitKind, ActionTaken>> early_;  // actions without a violation so far
   std::vector<std::string> notices_;
+  std::optional<Error> unwritten_;
   std::int64_t dropped_ = 0;
 };
 

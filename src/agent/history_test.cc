@@ -53,6 +53,27 @@ TEST(History, ActionsGoToTheLatestViolation) {
   EXPECT_EQ(history.violations()[1].actions.size(), 1u);
 }
 
+// As with a stored account: what happened is told once it is on disk.
+TEST(History, AnActionMayComeBeforeItsViolation) {
+  const auto at = [](int second) { return Time(std::chrono::seconds(second)); };
+  History history;
+  history.AddAction(LimitKind::kTokensPerHour, "suspended", at(3));
+  history.AddAction(LimitKind::kMemory, "terminated", at(3));
+  history.Add({At(EventKind::kViolation, LimitKind::kTokensPerHour, 11, 10, 2),
+               At(EventKind::kWarned, LimitKind::kTokensPerHour, 11, 10, 2)});
+  ASSERT_EQ(history.violations().size(), 1u);
+  ASSERT_EQ(history.violations()[0].actions.size(), 2u);
+  EXPECT_EQ(history.violations()[0].actions[0].what, "warned");
+  EXPECT_EQ(history.violations()[0].actions[1].what, "suspended");
+  // A second one, in the next window, whose action came first too.
+  history.AddResumed(at(5));
+  history.AddAction(LimitKind::kTokensPerHour, "suspended", at(7));
+  history.AddViolation(LimitKind::kTokensPerHour, 12, 10, at(6));
+  EXPECT_EQ(history.violations()[0].actions.size(), 3u);
+  ASSERT_EQ(history.violations()[1].actions.size(), 1u);
+  EXPECT_EQ(history.violations()[1].actions[0].time, at(7));
+}
+
 TEST(History, ResumedIsNotedUnderWhatWasSuspended) {
   History history;
   history.AddViolation(LimitKind::kMemory, 2, 1, Time());

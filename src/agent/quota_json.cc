@@ -34,13 +34,45 @@ void WriteTree(JsonWriter& json, const ResourceQuota& quota) {
     cause.limit ? json.String(InfoOf(*cause.limit).name) : json.Null();
     json.Field("action", NameOf(cause.action)).EndObject();
   }
-  json.EndArray().Key("policy").BeginObject();
+  json.EndArray();
+}
+
+void WritePolicies(JsonWriter& json, const PolicySet& policies) {
+  json.Key("policy").BeginObject();
   for (std::size_t i = 0; i < kResourceCount; ++i) {
     json.Key(NameOf(static_cast<Resource>(i))).BeginObject();
-    json.Field("mode", NameOf(quota.policies[i].mode));
-    json.Field("action", NameOf(quota.policies[i].action)).EndObject();
+    json.Field("mode", NameOf(policies[i].mode));
+    json.Field("action", NameOf(policies[i].action)).EndObject();
   }
   json.EndObject();
+}
+
+// Into the object that is open.
+void WriteWindow(JsonWriter& json, const LimitUsage& usage, const Clock& clock) {
+  const LimitInfo& info = InfoOf(usage.kind);
+  json.Field("limit", info.name);
+  WriteLimit(json, "amount", info, usage.limit.amount);
+  WriteAmount(json, "used", info, usage.used);
+  WriteAmount(json, "held", info, usage.held);
+  WriteLimit(json, "remaining", info, usage.remaining());
+  json.FieldBool("violated", usage.violated);
+  if (usage.reset_at) {
+    json.Field("reset_at", TimeText(*usage.reset_at, clock));
+  } else {
+    json.Key("reset_at").Null();
+  }
+}
+
+void WriteAbove(JsonWriter& json, const std::vector<ResourceQuota>& above, const Clock& clock) {
+  json.Key("above").BeginArray();
+  for (const ResourceQuota& quota : above) {
+    for (const LimitUsage& usage : quota.windows) {
+      json.BeginObject().Field("account", PathOf(quota.target)).Field("text", usage.limit.text);
+      WriteWindow(json, usage, clock);
+      json.EndObject();
+    }
+  }
+  json.EndArray();
 }
 
 }  // namespace
@@ -67,18 +99,8 @@ void WriteWindows(JsonWriter& json, std::string_view name, const std::vector<Lim
                   const Clock& clock) {
   json.Key(name).BeginArray();
   for (const LimitUsage& usage : usages) {
-    const LimitInfo& info = InfoOf(usage.kind);
-    json.BeginObject().Field("limit", info.name);
-    WriteLimit(json, "amount", info, usage.limit.amount);
-    WriteAmount(json, "used", info, usage.used);
-    WriteAmount(json, "held", info, usage.held);
-    WriteLimit(json, "remaining", info, usage.remaining());
-    json.FieldBool("violated", usage.violated);
-    if (usage.reset_at) {
-      json.Field("reset_at", TimeText(*usage.reset_at, clock));
-    } else {
-      json.Key("reset_at").Null();
-    }
+    json.BeginObject();
+    WriteWindow(json, usage, clock);
     json.EndObject();
   }
   json.EndArray();
@@ -117,6 +139,7 @@ void WriteQuota(JsonWriter& json, const QuotaPage& page, const Clock& clock) {
   WriteCauses(json, page);
   json.FieldBool("is_throttled", quota.throttled);
   if (page.with_tree) WriteTree(json, quota);
+  WritePolicies(json, quota.policies);
   if (page.pid) json.Field("pid", std::int64_t{*page.pid});
   json.Key("limits").BeginObject();
   for (const std::optional<Limit>& limit : page.limits.entries) {
@@ -126,7 +149,12 @@ void WriteQuota(JsonWriter& json, const QuotaPage& page, const Clock& clock) {
   }
   json.EndObject().Key("usage");
   WriteUsage(json, page.usage);
+  if (page.lifetime) {
+    json.Key("lifetime");
+    WriteUsage(json, *page.lifetime);
+  }
   WriteWindows(json, "windows", quota.windows, clock);
+  if (!page.above.empty()) WriteAbove(json, page.above, clock);
   json.Key("reset_at");
   page.reset_at ? json.String(TimeText(*page.reset_at, clock)) : json.Null();
   json.EndObject();

@@ -23,8 +23,11 @@ struct QuotaPage {
   std::string_view state;
   std::optional<pid_t> pid{};  // of what runs
   std::optional<Time> reset_at{};
-  // Of a ledger with more than one account: the parent, the policies, what the causes ask for.
+  // Of a ledger with more than one account: the parent, and what the causes ask for.
   bool with_tree = false;
+  // Of one account by itself, not of one in a list: since it was created, and what it is below.
+  std::optional<ResourceUsage> lifetime{};
+  std::vector<ResourceQuota> above{};
 };
 
 // A member for the object that is open, or the object itself.

@@ -68,7 +68,26 @@ Outcome OutcomeOf(const std::optional<EndCause>& ended, const std::optional<Lead
   return {"exited", leader->number, std::nullopt, fmt::format("exited with {}", leader->number)};
 }
 
-RunReport MakeReport(const Agent& agent, const Capabilities& host,
+namespace {
+
+std::vector<LimitLine> LimitsAbove(Account& account) {
+  std::vector<LimitLine> lines;
+  // Nobody keeps the account any more: then it is not known.
+  for (const ResourceQuota& above : account.Above().value_or(std::vector<ResourceQuota>{})) {
+    for (const LimitUsage& usage : above.windows) {
+      if (usage.limit.amount == kUnlimited) continue;
+      LimitLine line{
+          above.target, InfoOf(usage.kind).name, usage.limit.text, usage.used, usage.kind, {}};
+      if (usage.kind == LimitKind::kCpu) line.used.reset();  // a rate, which the kernel holds
+      lines.push_back(std::move(line));
+    }
+  }
+  return lines;
+}
+
+}  // namespace
+
+RunReport MakeReport(Agent& agent, const Capabilities& host,
                      const std::vector<std::string>& command, Outcome outcome) {
   const ResourceUsage totals = agent.totals();
   RunReport report;
@@ -85,17 +104,19 @@ RunReport MakeReport(const Agent& agent, const Capabilities& host,
   report.cost_nano = totals.cost_nano;
   report.violations = agent.history().violations();
   report.violations_dropped = agent.history().dropped();
+  report.unwritten = agent.history().unwritten();
+  report.above = LimitsAbove(agent.account());
   report.outcome = std::move(outcome);
 
   const AgentConfig& config = agent.config();
   const ResourceQuota quota = agent.quota();
   for (std::size_t i = 0; i < kLimitKindCount; ++i) {
-    const std::optional<Limit>& limit = config.limits.entries[i];
+    const std::optional<Limit>& limit = quota.limits.entries[i];
     if (!limit || limit->amount == kUnlimited) continue;
     const auto kind = static_cast<LimitKind>(i);
     const LimitInfo& info = InfoOf(kind);
     const Policy& policy = config.policies[static_cast<std::size_t>(info.resource)];
-    LimitLine line{info.name, limit->text, std::nullopt, kind, GradeOf(kind, policy, host)};
+    LimitLine line{{}, info.name, limit->text, std::nullopt, kind, GradeOf(kind, policy, host)};
     if (kind == LimitKind::kMemory) line.used = report.memory_peak_bytes;
     for (const LimitUsage& usage : quota.windows) {
       if (usage.kind == kind && kind != LimitKind::kMemory) line.used = usage.used;
@@ -107,7 +128,7 @@ RunReport MakeReport(const Agent& agent, const Capabilities& host,
   if (pids.grade == Grade::kAdvisory && !config.pids_asked)
     pids = {Grade::kAbsent, "not asked for"};
   report.limits.push_back(
-      {"pids", std::to_string(config.pids_max), std::nullopt, std::nullopt, std::move(pids)});
+      {{}, "pids", std::to_string(config.pids_max), std::nullopt, std::nullopt, std::move(pids)});
   return report;
 }
 
@@ -136,6 +157,12 @@ std::string ReportText(const RunReport& report) {
     }
     row(title, fmt::format("{} {}: {}{} ({})", limit.name, limit.text, used,
                            NameOf(limit.grade.grade), limit.grade.how));
+    title = "";
+  }
+  title = "above";
+  for (const LimitLine& limit : report.above) {
+    const std::string used = limit.used ? ": used " + AmountText(*limit.kind, *limit.used) : "";
+    row(title, fmt::format("{}: {} {}{}", limit.account->ToString(), limit.name, limit.text, used));
     title = "";
   }
   title = "violations";
@@ -174,6 +201,13 @@ void WriteLimits(wire::JsonWriter& json, const RunReport& report) {
     if (limit.used && limit.kind) WriteAmount(json, "used", *limit.kind, *limit.used);
     json.Field("grade", NameOf(limit.grade.grade)).Field("how", limit.grade.how).EndObject();
   }
+  json.EndArray().Key("above").BeginArray();
+  for (const LimitLine& limit : report.above) {
+    json.BeginObject().Field("account", PathOf(*limit.account));
+    json.Field("limit", limit.name).Field("text", limit.text);
+    if (limit.used) WriteAmount(json, "used", *limit.kind, *limit.used);
+    json.EndObject();
+  }
   json.EndArray();
 }
 
@@ -198,7 +232,9 @@ void WriteViolations(wire::JsonWriter& json, const RunReport& report) {
 
 std::string ReportJson(const RunReport& report) {
   wire::JsonWriter json;
-  json.BeginObject().Field("ledger", report.ledger).Field("agent", report.agent);
+  json.BeginObject().Field("ledger", report.ledger);
+  if (report.ledger != kMemoryLedger) json.FieldBool("durable", !report.unwritten);
+  json.Field("agent", report.agent);
   json.Key("command").BeginArray();
   for (const std::string& word : report.command) json.String(word);
   json.EndArray().Field("started_at", report.started_at);

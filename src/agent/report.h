@@ -36,6 +36,7 @@ Outcome OutcomeOf(const std::optional<EndCause>& ended, const std::optional<Lead
                   int exec_errno, const AgentConfig& config);
 
 struct LimitLine {
+  std::optional<TargetName> account;  // where it is not the agent's own
   std::string_view name;
   std::string text;  // as entered
   std::optional<std::int64_t> used;
@@ -56,12 +57,14 @@ struct RunReport {
   std::int64_t requests = 0;
   std::int64_t cost_nano = 0;
   std::vector<LimitLine> limits;
+  std::vector<LimitLine> above;  // those of its session and tenant, without a grade
   std::vector<Violation> violations;
   std::int64_t violations_dropped = 0;
+  std::optional<Error> unwritten;  // why the account is not on disk as it is
   Outcome outcome;
 };
 
-RunReport MakeReport(const Agent& agent, const Capabilities& host,
+RunReport MakeReport(Agent& agent, const Capabilities& host,
                      const std::vector<std::string>& command, Outcome outcome);
 
 std::string ReportText(const RunReport& report);

@@ -57,7 +57,8 @@ std::int64_t UsedOf(const ResourceQuota& quota, LimitKind main, std::int64_t tot
   return total;
 }
 
-void WriteQuotaOf(JsonWriter& json, const Agent& agent, std::optional<pid_t> pid) {
+void WriteQuotaOf(JsonWriter& json, const Agent& agent, std::optional<pid_t> pid,
+                  Account* account = nullptr) {
   const ResourceQuota quota = agent.quota();
   QuotaPage page{.quota = quota,
                  .limits = agent.config().limits,
@@ -72,6 +73,10 @@ void WriteQuotaOf(JsonWriter& json, const Agent& agent, std::optional<pid_t> pid
     if (usage.reset_at && InfoOf(usage.kind).window == std::chrono::hours(1)) {
       page.reset_at = usage.reset_at;
     }
+  }
+  if (account != nullptr) {
+    page.lifetime = account->Totals();
+    page.above = account->Above().value_or(std::vector<ResourceQuota>{});
   }
   WriteQuota(json, page, agent.clock());
 }
@@ -111,9 +116,9 @@ wire::HttpResponse JsonResponse(int status, std::string body) {
   return response;
 }
 
-std::string QuotaJson(const Agent& agent, std::optional<pid_t> pid) {
+std::string QuotaJson(Agent& agent, std::optional<pid_t> pid) {
   JsonWriter json;
-  WriteQuotaOf(json, agent, pid);
+  WriteQuotaOf(json, agent, pid, &agent.account());
   return json.Take();
 }
 

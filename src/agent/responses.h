@@ -20,7 +20,7 @@ wire::HttpResponse ProblemOf(const Error& error, int status = 0);
 wire::HttpResponse KeyedProblemOf(const Error& error, std::string_view key);
 wire::HttpResponse JsonResponse(int status, std::string body);
 
-std::string QuotaJson(const Agent& agent, std::optional<pid_t> pid);
+std::string QuotaJson(Agent& agent, std::optional<pid_t> pid);
 std::string QuotaListJson(const Agent& agent, std::optional<pid_t> pid);
 std::string TotalsJson(const Agent& agent);
 // What a settlement answers, or a report, which is one that nothing was reserved for. `quota`: as

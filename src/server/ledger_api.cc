@@ -87,8 +87,7 @@ HttpResponse LedgerApi::Quotas(const HttpRequest& request, const RequestPath& pa
     Result<ResourceQuota> made =
         manager_.CreateQuota(message->target, message->limits, message->options);
     if (!made) return ProblemOf(made.error());
-    return JsonResponse(201,
-                        AccountJson(*made, owners_.RunnerOf(message->target), manager_.clock()));
+    return JsonResponse(201, AccountJson(*made, owners_.RunnerOf(message->target), manager_));
   }
   if (request.method != "GET") return WrongMethod("GET, POST");
   Result<ListQuery> query = ReadListQuery(path);
@@ -136,7 +135,7 @@ HttpResponse LedgerApi::Events(const HttpRequest& request, const RequestPath& pa
 HttpResponse LedgerApi::Quota(Target target, int status) {
   Result<ResourceQuota> quota = manager_.GetQuota(target);
   if (!quota) return ProblemOf(quota.error());
-  return JsonResponse(status, AccountJson(*quota, owners_.RunnerOf(target), manager_.clock()));
+  return JsonResponse(status, AccountJson(*quota, owners_.RunnerOf(target), manager_));
 }
 
 HttpResponse LedgerApi::Account(const Call& call) {

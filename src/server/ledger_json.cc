@@ -19,6 +19,18 @@ std::string_view StateOf(const ResourceQuota& quota, bool runs) {
   return runs ? "running" : "idle";
 }
 
+agent::QuotaPage PageOf(const ResourceQuota& quota, std::optional<pid_t> runner,
+                        const Clock& clock) {
+  return {.quota = quota,
+          .limits = quota.limits,
+          .usage = quota.usage,
+          .state = StateOf(quota, runner.has_value()),
+          .pid = runner,
+          // It counts in boot time, which the wall clock of the window's end is read back into.
+          .reset_at = clock.Now() + (quota.reset_at - clock.WallNow()),
+          .with_tree = true};
+}
+
 void WriteAmounts(JsonWriter& json, const Event& event) {
   json.Key("limit");
   if (!event.limit) {
@@ -39,18 +51,24 @@ void WriteAmounts(JsonWriter& json, const Event& event) {
 
 std::string AccountJson(const ResourceQuota& quota, std::optional<pid_t> runner,
                         const Clock& clock) {
-  // The page counts in boot time, which the wall clock of the window's end is read back into.
-  const Time reset_at = clock.Now() + (quota.reset_at - clock.WallNow());
   JsonWriter json;
-  agent::WriteQuota(json,
-                    {.quota = quota,
-                     .limits = quota.limits,
-                     .usage = quota.usage,
-                     .state = StateOf(quota, runner.has_value()),
-                     .pid = runner,
-                     .reset_at = reset_at,
-                     .with_tree = true},
-                    clock);
+  agent::WriteQuota(json, PageOf(quota, runner, clock), clock);
+  return json.Take();
+}
+
+std::string AccountJson(const ResourceQuota& quota, std::optional<pid_t> runner,
+                        ResourceManager& manager) {
+  agent::QuotaPage page = PageOf(quota, runner, manager.clock());
+  // What was removed meanwhile has none.
+  if (Result<ResourceUsage> totals = manager.GetUsage(quota.target)) page.lifetime = *totals;
+  for (std::optional<TargetName> parent = quota.parent; parent;) {
+    Result<ResourceQuota> above = manager.GetQuota(*parent);
+    if (!above) break;
+    parent = above->parent;
+    page.above.push_back(*std::move(above));
+  }
+  JsonWriter json;
+  agent::WriteQuota(json, page, manager.clock());
   return json.Take();
 }
 

@@ -14,9 +14,12 @@
 
 namespace mete::server {
 
-// `runner`: of the process that attached it.
+// `runner`: of the process that attached it. One in a list.
 std::string AccountJson(const ResourceQuota& quota, std::optional<pid_t> runner,
                         const Clock& clock);
+// By itself: with its lifetime totals, and the limits of what it is below.
+std::string AccountJson(const ResourceQuota& quota, std::optional<pid_t> runner,
+                        ResourceManager& manager);
 std::string TotalsJson(const ResourceUsage& usage);
 std::string EventJson(const Event& event);
 // {"events": [..], "missed": N, "last": N}; `last`: what to ask for next time.
