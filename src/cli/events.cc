@@ -66,10 +66,33 @@ void PrintEvent(std::string_view text, Wanted* wanted) {
   std::fflush(stdout);
 }
 
+// E2070: there is no such account, nor are events of one kept.
+Result<void> CheckTarget(Ledger& ledger, const Wanted& wanted) {
+  const std::string id = wanted.target.substr(wanted.target.find('/') + 1);
+  Result<Reply> account = ledger.Call({.method = "GET",
+                                       .path = "/v1/quotas/agent/" + server::PercentEncoded(id),
+                                       .is_repeatable = true});
+  if (account || account.error().code != ErrorCode::kNotFound) return {};
+  Wanted kept{.folder = {}, .target = wanted.target, .after = "0"};
+  for (;;) {
+    Result<Reply> reply =
+        ledger.Call({.method = "GET", .path = PathOf(kept, "most=500"), .is_repeatable = true});
+    if (!reply) return std::unexpected(reply.error());
+    const wire::Json* events = reply->json.Find("events");
+    if (events != nullptr && events->AsArray() && !events->AsArray()->empty()) return {};
+    const std::string last = TextOf(reply->json, "last");
+    if (last == kept.after || last.empty()) return std::unexpected(account.error());
+    kept.after = last;
+  }
+}
+
 // All that are kept, by as many exchanges as it takes.
 int PrintKept(Wanted wanted) {
   Result<Ledger> ledger = Ledger::Open(wanted.folder);
   if (!ledger) return PrintError(ledger.error());
+  if (!wanted.target.empty()) {
+    if (Result<void> known = CheckTarget(*ledger, wanted); !known) return PrintError(known.error());
+  }
   if (wanted.after.empty()) wanted.after = "0";
   const char* separator = "{\"events\":[";
   for (;;) {
@@ -136,6 +159,11 @@ void FollowOwn(server::OwnedState& state, Wanted* wanted) {
 int Follow(Wanted wanted) {
   StopOnSignals();
   if (Result<void> there = CheckStateDir(wanted.folder); !there) return PrintError(there.error());
+  if (!wanted.target.empty()) {
+    Result<Ledger> ledger = Ledger::Open(wanted.folder);
+    if (!ledger) return PrintError(ledger.error());
+    if (Result<void> known = CheckTarget(*ledger, wanted); !known) return PrintError(known.error());
+  }
   while (!interrupted) {
     Result<server::OpenedState> state =
         server::OpenState(StateConfigOf(wanted.folder, /*serves=*/true));

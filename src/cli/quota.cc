@@ -14,18 +14,8 @@ namespace {
 
 constexpr Flag kReadFlags[] = {kStateDirFlag, {"json", "", "print JSON"}};
 
-constexpr Flag kSetFlags[] = {
-    {"cpu", "CORES", "CPU time per second, like 500m or 2", CheckLimitOrUnlimited},
-    {"memory", "QUANTITY", "bytes, like 256Mi", CheckLimitOrUnlimited},
-    {"gpu-memory", "QUANTITY", "bytes of GPU memory", CheckLimitOrUnlimited},
-    {"tokens-per-hour", "N", "tokens in an hour", CheckLimitOrUnlimited},
-    {"tokens-per-day", "N", "tokens in a day", CheckLimitOrUnlimited},
-    {"requests-per-minute", "N", "requests in a minute", CheckLimitOrUnlimited},
-    {"cost-per-day", "MONEY", "money in a day, like 2.50", CheckLimitOrUnlimited},
-    {"cpu-seconds-per-hour", "S", "seconds of CPU time in an hour", CheckLimitOrUnlimited},
-    kStateDirFlag,
-    {"json", "", "print JSON"},
-};
+constexpr auto kSetFlags =
+    Joined(kLimitFlags, std::array<Flag, 2>{kStateDirFlag, {"json", "", "print JSON"}});
 
 constexpr std::string_view kWhichAgent =
     "Without an ID it means the agent that it is called in. `mete quota list`\n"
@@ -40,6 +30,12 @@ int ShowQuota(const Flags& flags, std::string_view method, std::string_view subp
   Result<Reply> reply = account->Call(method, subpath, std::move(body));
   if (!reply) return PrintError(reply.error());
   Print(flags.Has("json") ? reply->text + "\n" : QuotaText(reply->json));
+  // A stored account knows only that nobody runs it.
+  const bool left = !flags.Has("json") && TextOf(reply->json, "scope") == "agent" &&
+                    !reply->json.Find("pid") && IsLeftBehind(TextOf(reply->json, "target_id"));
+  if (left) {
+    Print("its `mete run` was killed, and processes of it may still run: `mete gc` ends them\n");
+  }
   return kExitOk;
 }
 
@@ -151,7 +147,8 @@ extern constinit const Command kQuotaSetCommand = {
     .summary = "Change limits of a running agent, or of a stored account",
     .details =
         "Limits that are not named stay; `unlimited` lifts one. Raising a limit\n"
-        "resumes what it suspended. Agents cannot change their own (E2078).\n",
+        "resumes what it suspended. What a breach does stays as it was created.\n"
+        "Agents cannot change their own (E2078).\n",
     .flags = kSetFlags,
     .max_operands = 2,
     .main = SetCommand,

@@ -30,23 +30,35 @@ JsonObject Members(const Json& json, std::string_view name) {
   return *member->AsObject();
 }
 
-// A number of the window of that limit: bytes for people, else as it came; "-" for none, which is
-// what no limit has.
+// To the millisecond: the rest is noise to a reader.
+std::string SecondsText(const std::string& text) {
+  const std::size_t point = text.find('.');
+  return (point == text.npos ? text : text.substr(0, point + 4)) + " s";
+}
+
+// With its unit, where that is not plain: of `cpu` cores are allowed, and seconds used.
+std::string AllowedText(std::string_view limit, const std::string& text) {
+  const std::optional<LimitKind> kind = FindLimit(limit);
+  if (kind == LimitKind::kCpu) return text + (text == "1" ? " core" : " cores");
+  return kind == LimitKind::kCpuSecondsPerHour ? text + " s" : text;
+}
+
+// A number of the window of that limit: bytes and seconds for people, else as it came; "-" for
+// none, which is what no limit has.
 std::string AmountText(const Json& window, std::string_view limit, std::string_view name) {
   std::string text = TextOf(window, name);
   if (text.empty()) return "-";
+  if (name == "amount" && FindLimit(limit) == LimitKind::kCpu) return AllowedText(limit, text);
   const std::optional<LimitKind> kind = FindLimit(limit);
+  if (kind && InfoOf(*kind).resource == Resource::kCpu) return SecondsText(text);
   const bool bytes = kind == LimitKind::kMemory || kind == LimitKind::kGpuMemory;
   if (!bytes) return text;
   Result<std::int64_t> amount = wire::JsonInt(*window.Find(name), name);
   return amount ? FormatBytes(*amount) : text;
 }
 
-// Seconds to the millisecond: the rest is noise to a reader.
 std::string SecondsText(const Json& usage, std::string_view name) {
-  const std::string text = TextOf(usage, name);
-  const std::size_t point = text.find('.');
-  return (point == text.npos ? text : text.substr(0, point + 4)) + " s";
+  return SecondsText(TextOf(usage, name));
 }
 
 std::string MebiText(const Json& usage, std::string_view name) {
@@ -76,6 +88,32 @@ std::string StateText(const Json& quota) {
   return causes.empty() ? text : text + " (" + causes + ")";
 }
 
+// What stands against a limit: the last columns of its row.
+void FillRow(const Json& window, std::string_view limit, std::vector<std::string>& row) {
+  row[2] = AmountText(window, limit, "used");
+  row[3] = AmountText(window, limit, "remaining");
+  if (std::string at = TextOf(window, "reset_at"); !at.empty()) row[4] = std::move(at);
+}
+
+// As --on-memory and the like take it.
+std::string PolicyText(const Json& quota) {
+  std::string text;
+  for (const auto& [resource, policy] : Members(quota, "policy")) {
+    const std::string mode = TextOf(policy, "mode"), action = TextOf(policy, "action");
+    text.append(text.empty() ? "" : ", ").append(resource).append(" ");
+    text += mode == "warn_only" ? "warn" : action;
+    if (mode == "soft_then_hard" && action != "warn") text += ":" + mode;
+  }
+  return text;
+}
+
+std::string UsageText(const Json& usage) {
+  const std::string now = TextOf(usage, "memory_mb").empty() ? "-" : MebiText(usage, "memory_mb");
+  return "CPU " + SecondsText(usage, "cpu_seconds") + ", memory " + now + " (peak " +
+         MebiText(usage, "memory_peak_mb") + "), tokens " + TextOf(usage, "tokens_consumed") +
+         ", requests " + TextOf(usage, "requests") + ", cost " + TextOf(usage, "cost") + "\n";
+}
+
 // What is over its limit now; a policy that warns first, or only, has not held the agent back.
 std::string OverText(const Json& quota, const std::vector<Json>& windows) {
   std::string text;
@@ -102,13 +140,18 @@ std::string QuotaText(const Json& quota) {
   const std::vector<Json> windows = Elements(quota, "windows");
   for (const auto& [name, allowed] : Members(quota, "limits")) {
     const std::string* entered = allowed.AsString();
-    std::vector<std::string> row = {name, entered == nullptr ? "-" : *entered, "-", "-", "-"};
+    std::vector<std::string> row = {name, entered == nullptr ? "-" : AllowedText(name, *entered),
+                                    "-", "-", "-"};
     for (const Json& window : windows) {
-      if (TextOf(window, "limit") != name) continue;
-      row[2] = AmountText(window, name, "used");
-      row[3] = AmountText(window, name, "remaining");
-      if (std::string at = TextOf(window, "reset_at"); !at.empty()) row[4] = std::move(at);
+      if (TextOf(window, "limit") == name) FillRow(window, name, row);
     }
+    rows.push_back(std::move(row));
+  }
+  for (const Json& window : Elements(quota, "above")) {
+    const std::string name = TextOf(window, "limit");
+    std::vector<std::string> row = {name + " of " + TextOf(window, "account"),
+                                    AllowedText(name, TextOf(window, "text")), "-", "-", "-"};
+    FillRow(window, name, row);
     rows.push_back(std::move(row));
   }
   text += rows.size() > 1 ? FormatTable(rows) : "no limits\n";
@@ -116,10 +159,11 @@ std::string QuotaText(const Json& quota) {
 
   const Json* usage = quota.Find("usage");
   if (usage == nullptr) return text;
-  text += "\nused: CPU " + SecondsText(*usage, "cpu_seconds") + ", memory " +
-          MebiText(*usage, "memory_mb") + " (peak " + MebiText(*usage, "memory_peak_mb") +
-          "), tokens " + TextOf(*usage, "tokens_consumed") + ", requests " +
-          TextOf(*usage, "requests") + ", cost " + TextOf(*usage, "cost") + "\n";
+  text += "\nused: " + UsageText(*usage);
+  if (const Json* lifetime = quota.Find("lifetime")) text += "lifetime: " + UsageText(*lifetime);
+  if (const std::string policy = PolicyText(quota); !policy.empty()) {
+    text += "at a limit: " + policy + "\n";
+  }
   return text;
 }
 

@@ -30,16 +30,43 @@ TEST(QuotaText, ShowsLimitsAndUsage) {
   EXPECT_EQ(QuotaText(Read(kSuspended)),
             "agent run-7: suspended, throttled (tokens_per_hour, operator)\n"
             "\n"
-            "LIMIT            ALLOWED  USED      LEFT       RESETS\n"
-            "cpu              500m     -         -          -\n"
-            "memory           256Mi    12.5 MiB  243.5 MiB  -\n"
-            "tokens_per_hour  1000     1300      0          2026-03-01T13:00:00Z\n"
-            "cost_per_day     2.50     0.25      2.25       2026-03-02T00:00:00Z\n"
+            "LIMIT            ALLOWED     USED      LEFT       RESETS\n"
+            "cpu              500m cores  -         -          -\n"
+            "memory           256Mi       12.5 MiB  243.5 MiB  -\n"
+            "tokens_per_hour  1000        1300      0          2026-03-01T13:00:00Z\n"
+            "cost_per_day     2.50        0.25      2.25       2026-03-02T00:00:00Z\n"
             "\n"
             "over its limit now: tokens_per_hour: 1300 of 1000 used\n"
             "\n"
             "used: CPU 1.250 s, memory 12.5 MiB (peak 14 MiB), tokens 1300, requests 4, cost "
             "0.25\n");
+}
+
+TEST(QuotaText, ShowsWhatIsAboveAndSinceWhen) {
+  EXPECT_EQ(QuotaText(Read(R"({"scope":"agent","target_id":"a","state":"idle","causes":[],
+      "policy":{"memory":{"mode":"hard","action":"terminate"},
+                "tokens":{"mode":"soft_then_hard","action":"suspend"},
+                "cost":{"mode":"warn_only","action":"suspend"}},
+      "limits":{"cpu":"1","cpu_seconds_per_hour":"60"},
+      "usage":{"cpu_seconds":2.5,"memory_mb":0,"memory_peak_mb":1,"tokens_consumed":7,
+               "requests":0,"cost":0},
+      "lifetime":{"cpu_seconds":3.5,"memory_mb":0,"memory_peak_mb":2,"tokens_consumed":8,
+                  "requests":1,"cost":0.5},
+      "windows":[{"limit":"cpu","amount":1,"used":2.5,"remaining":3597.5,"violated":false},
+                 {"limit":"cpu_seconds_per_hour","amount":60,"used":2.5000001,
+                  "remaining":57.4999999,"violated":false}],
+      "above":[{"account":"tenant/acme","text":"1M","limit":"tokens_per_day","amount":1000000,
+                "used":9,"remaining":999991,"violated":false}]})")),
+            "agent a: idle\n"
+            "\n"
+            "LIMIT                          ALLOWED  USED     LEFT      RESETS\n"
+            "cpu                            1 core   2.5 s    3597.5 s  -\n"
+            "cpu_seconds_per_hour           60 s     2.500 s  57.499 s  -\n"
+            "tokens_per_day of tenant/acme  1M       9        999991    -\n"
+            "\n"
+            "used: CPU 2.5 s, memory 0 B (peak 1 MiB), tokens 7, requests 0, cost 0\n"
+            "lifetime: CPU 3.5 s, memory 0 B (peak 2 MiB), tokens 8, requests 1, cost 0.5\n"
+            "at a limit: memory terminate, tokens suspend:soft_then_hard, cost warn\n");
 }
 
 TEST(QuotaText, SaysWhatIsOverItsLimitAndHoldsNothingBackYet) {

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "agent/record_file.h"
 #include "agent/runtime_dir.h"
 #include "base/quote.h"
 #include "cli/flags.h"
@@ -64,6 +65,13 @@ Result<Target> AgentTarget(std::string_view id) {
                 std::string(id)};
 }
 
+bool IsLeftBehind(std::string_view id) {
+  // Its owner has the lock, and after that whoever settles what is left.
+  const Result<agent::RecordFile> record =
+      agent::RecordFile::Take(agent::RecordPath(agent::RuntimeDir(), id));
+  return record && record->last();
+}
+
 Result<Target> QuotaTarget(const std::vector<std::string_view>& operands) {
   if (!operands.empty()) return AgentTarget(operands[0]);
   if (OwnSocket() != nullptr) return SelfTarget();
@@ -82,6 +90,12 @@ Result<Reply> Call(const Target& target, std::string_view method, std::string_vi
       return Fail(
           ErrorCode::kNotFound,
           "the `mete run` around this program is gone: METE_SOCKET is " + Quoted(target.socket));
+    }
+    if (IsLeftBehind(target.name)) {
+      return Fail(ErrorCode::kNotFound,
+                  "its `mete run` was killed, and processes of it may still run: `mete gc` ends "
+                  "them, given: " +
+                      Quoted(target.name));
     }
     return Fail(ErrorCode::kNotFound,
                 "no such agent is running: " + Quoted(target.name) + ", " + NearText(target.name));

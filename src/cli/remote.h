@@ -33,6 +33,10 @@ struct Reply {
   wire::Json json;
 };
 
+// Whether the `mete run` of that agent was killed and nothing has settled what it left: some of its
+// processes may still run, which `mete gc` ends.
+bool IsLeftBehind(std::string_view id);
+
 // What was answered; a refusal comes back as the error it carries.
 Result<Reply> ReadReply(wire::HttpResponse response);
 

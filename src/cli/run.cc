@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -16,6 +17,7 @@
 #include "base/unique_fd.h"
 #include "cli/command.h"
 #include "cli/ledger.h"
+#include "cli/limit_flags.h"
 #include "cli/run_state.h"
 #include "cli/values.h"
 #include "mete/units.h"
@@ -32,33 +34,6 @@ Result<void> CheckPids(const Flag&, std::string_view value) {
   return Fail(ErrorCode::kInvalidArgument, "must be a whole number from 1 to 4000000");
 }
 
-// "suspend", or "suspend:hard".
-Result<Policy> ParseTokenPolicy(std::string_view text) {
-  Policy policy{EnforcementMode::kSoftThenHard, QuotaAction::kSuspend};
-  const std::size_t colon = text.find(':');
-  const std::optional<QuotaAction> action = FindAction(text.substr(0, colon));
-  const bool known = action.has_value();
-  bool good = known;
-  if (known) policy.action = *action;
-  if (known && *action == QuotaAction::kWarn) policy.mode = EnforcementMode::kWarnOnly;
-  if (known && colon != text.npos) {
-    const std::optional<EnforcementMode> mode = FindMode(text.substr(colon + 1));
-    good = mode && *mode != EnforcementMode::kWarnOnly && *action != QuotaAction::kWarn;
-    if (good) policy.mode = *mode;
-  }
-  if (good) return policy;
-  return Fail(ErrorCode::kInvalidArgument,
-              "must be warn, throttle, suspend or terminate, the last three also with :hard or "
-              ":soft_then_hard (the default)");
-}
-
-Result<void> CheckTokenPolicy(const Flag&, std::string_view value) {
-  if (Result<Policy> policy = ParseTokenPolicy(value); !policy) {
-    return std::unexpected(policy.error());
-  }
-  return {};
-}
-
 Result<void> CheckUser(const Flag&, std::string_view value) {
   if (Result<agent::Identity> identity = agent::FindIdentity(value); !identity) {
     return std::unexpected(identity.error());
@@ -66,7 +41,7 @@ Result<void> CheckUser(const Flag&, std::string_view value) {
   return {};
 }
 
-constexpr Flag kFlags[] = {
+constexpr std::array<Flag, 13> kAccountFlags = {{
     {"cpu", "CORES", "CPU time per second, like 500m or 2; the kernel holds it", CheckKernelLimit},
     {"memory", "BYTES", "memory, like 256Mi or 2Gi; the kernel holds it", CheckKernelLimit},
     {"pids", "N", "processes and threads at once (default 4096)", CheckPids},
@@ -83,14 +58,9 @@ constexpr Flag kFlags[] = {
     {"durability", "bounded|sync|none",
      "with --state-dir: when a report is answered (default bounded); docs/durability.md",
      CheckChoice},
-    {"on-cpu", "suspend|throttle|terminate|warn",
-     "what a breach of cpu-seconds-per-hour does (default suspend)", CheckChoice},
-    {"on-memory", "terminate|suspend|throttle|warn",
-     "what a memory breach does (default terminate)", CheckChoice},
-    {"on-tokens", "ACTION[:MODE]",
-     "what a token breach does: warn, throttle, suspend, terminate; MODE hard or soft_then_hard "
-     "(default suspend:soft_then_hard)",
-     CheckTokenPolicy},
+}};
+
+constexpr std::array<Flag, 7> kRunFlags = {{
     {"max-suspend", "DURATION", "end the agent, with 124, when it was suspended that long",
      CheckDuration},
     {"grace", "DURATION", "between SIGTERM and the kill (default 5s)", CheckDuration},
@@ -101,11 +71,9 @@ constexpr Flag kFlags[] = {
     // The last one is of `run` alone: what runs already is somebody.
     {"user", "NAME|UID[:GROUP]", "run the program as this user, without the caller's powers",
      CheckUser},
-};
+}};
 
-Policy& PolicyOf(agent::AgentConfig& config, Resource resource) {
-  return config.policies[static_cast<std::size_t>(resource)];
-}
+constexpr auto kFlags = Joined(kAccountFlags, kPolicyFlags, kRunFlags);
 
 }  // namespace
 
@@ -118,17 +86,7 @@ agent::RunConfig RunConfigOf(const Flags& flags) {
     if (!kind) continue;
     if (auto text = flags.Get(flag.name)) config.limits[*kind] = *ParseLimit(*kind, *text);
   }
-  PolicyOf(config, Resource::kMemory).action = QuotaAction::kTerminate;
-  if (auto action = flags.Get("on-cpu")) {
-    PolicyOf(config, Resource::kCpu).action = *FindAction(*action);
-  }
-  if (auto action = flags.Get("on-memory")) {
-    PolicyOf(config, Resource::kMemory).action = *FindAction(*action);
-  }
-  PolicyOf(config, Resource::kTokens) =
-      *ParseTokenPolicy(flags.Get("on-tokens").value_or("suspend"));
-  // Too many requests wait in their reservations; freezing the agent would not undo any.
-  PolicyOf(config, Resource::kRequests).action = QuotaAction::kThrottle;
+  config.policies = PoliciesOf(flags);
   if (auto id = flags.Get("agent")) config.id = *id;
   if (auto pids = flags.Get("pids")) config.pids_max = *ParseCount(*pids), config.pids_asked = true;
   if (auto span = flags.Get("max-suspend")) config.max_suspend = *ParseDuration(*span);
@@ -161,8 +119,8 @@ Result<std::optional<RunState>> StateOf(const Flags& flags) {
   state.session = flags.Get("session").value_or("");
   state.tenant = flags.Get("tenant").value_or("");
   state.durability = *FindDurability(flags.Get("durability").value_or("bounded"));
-  for (const char* name : {"on-cpu", "on-memory", "on-tokens"}) {
-    if (flags.Has(name)) state.policy_option = name;
+  for (const Flag& flag : kPolicyFlags) {
+    if (flags.Has(flag.name)) state.policy_option = flag.name;
   }
   return state;
 }
@@ -212,6 +170,10 @@ int RunAgent(const Flags& flags, agent::RunConfig config) {
     std::fprintf(stderr, "mete: run: %s: %s\n", Quoted(report->command.front()).c_str(),
                  report->outcome.text.c_str());
     if (!json && !file) return report->outcome.status;
+  }
+  if (report->unwritten) {
+    PrintError({report->unwritten->code,
+                "the account of this run is not on disk as it is: " + report->unwritten->message});
   }
   if (!wanted) return report->outcome.status;
   const std::string text = json ? ReportJson(*report) : ReportText(*report);

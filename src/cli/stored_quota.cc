@@ -7,25 +7,19 @@
 #include "cli/limit_flags.h"
 #include "cli/quota_text.h"
 #include "cli/values.h"
+#include "server/ledger_requests.h"
 
 namespace mete::cli {
 namespace {
 
-constexpr Flag kCreateFlags[] = {
-    {"cpu", "CORES", "CPU time per second, like 500m or 2", CheckLimitOrUnlimited},
-    {"memory", "QUANTITY", "bytes, like 256Mi", CheckLimitOrUnlimited},
-    {"gpu-memory", "QUANTITY", "bytes of GPU memory", CheckLimitOrUnlimited},
-    {"tokens-per-hour", "N", "tokens in an hour", CheckLimitOrUnlimited},
-    {"tokens-per-day", "N", "tokens in a day", CheckLimitOrUnlimited},
-    {"requests-per-minute", "N", "requests in a minute", CheckLimitOrUnlimited},
-    {"cost-per-day", "MONEY", "money in a day, like 2.50", CheckLimitOrUnlimited},
-    {"cpu-seconds-per-hour", "S", "seconds of CPU time in an hour", CheckLimitOrUnlimited},
+constexpr std::array<Flag, 5> kPlaceFlags = {{
     {"session", "ID", "the session that it belongs to", CheckId},
     {"tenant", "ID", "the tenant that it belongs to", CheckId},
     {"exist-ok", "", "one that is there is shown unchanged, and no error"},
     kStateDirFlag,
     {"json", "", "print JSON"},
-};
+}};
+constexpr auto kCreateFlags = Joined(kLimitFlags, kPolicyFlags, kPlaceFlags);
 
 constexpr Flag kRemoveFlags[] = {
     {"cascade", "", "also what is below it"},
@@ -33,23 +27,17 @@ constexpr Flag kRemoveFlags[] = {
     {"json", "", "print JSON"},
 };
 
-// Whether JSON carries the text as it is.
-bool IsUtf8(std::string_view text) {
-  wire::JsonWriter json;
-  const Result<wire::Json> read = wire::ParseJson(json.String(text).Take());
-  return read && read->AsString() != nullptr && *read->AsString() == text;
-}
-
 // What is created, as a request.
 Result<std::string> CreateBody(const Flags& flags) {
-  const std::string_view scope = flags.operands()[0];
-  if (!FindScope(scope)) {
+  const std::string_view scope_name = flags.operands()[0];
+  const std::optional<QuotaScope> scope = FindScope(scope_name);
+  if (!scope) {
     return Fail(ErrorCode::kInvalidArgument,
-                "the scope must be one of agent, session, tenant, given " + Quoted(scope));
+                "the scope must be one of agent, session, tenant, given " + Quoted(scope_name));
   }
-  if (!IsUtf8(flags.operands()[1])) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "the id must be UTF-8, given " + Quoted(flags.operands()[1]));
+  // What `mete run` takes: an agent's id is a file name, and stands in commands to be typed.
+  if (Result<void> ok = CheckId({}, flags.operands()[1]); !ok) {
+    return Fail(ErrorCode::kInvalidArgument, "the id " + ok.error().message);
   }
   if (flags.Has("session") && flags.Has("tenant")) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -57,15 +45,32 @@ Result<std::string> CreateBody(const Flags& flags) {
                 "from its own creation");
   }
   wire::JsonWriter json;
-  json.BeginObject().Field("scope", scope).Field("target_id", flags.operands()[1]);
+  json.BeginObject().Field("scope", scope_name).Field("target_id", flags.operands()[1]);
   for (const char* above : {"session", "tenant"}) {
     if (const auto id = flags.Get(above)) {
       json.Field("parent", std::string(above) + "/" + std::string(*id));
     }
   }
   WriteLimits(json, flags);
+  WritePolicies(json, flags, *scope);
   if (flags.Has("exist-ok")) json.FieldBool("exist_ok", true);
   return json.EndObject().Take();
+}
+
+// A refusal, which for want of what it is to be below says how that comes into being.
+Error RefusalOf(Ledger& ledger, const Flags& flags, Error error) {
+  for (const std::string scope : {"session", "tenant"}) {
+    const auto id = flags.Get(scope);
+    if (!id || error.code != ErrorCode::kInvalidArgument) continue;
+    const Result<Reply> above =
+        ledger.Call({.method = "GET",
+                     .path = "/v1/quotas/" + scope + "/" + server::PercentEncoded(*id),
+                     .is_repeatable = true});
+    if (above || above.error().code != ErrorCode::kNotFound) continue;
+    error.message = "--" + scope + ": no such " + scope + ", `mete quota create " + scope +
+                    " ID` makes one, given " + Quoted(*id);
+  }
+  return error;
 }
 
 int CreateCommand(const Flags& flags) {
@@ -79,7 +84,7 @@ int CreateCommand(const Flags& flags) {
                                       .path = "/v1/quotas",
                                       .body = *std::move(body),
                                       .is_repeatable = flags.Has("exist-ok")});
-  if (!reply) return PrintError(reply.error());
+  if (!reply) return PrintError(RefusalOf(*ledger, flags, reply.error()));
   Print(flags.Has("json") ? reply->text + "\n" : QuotaText(reply->json));
   return kExitOk;
 }
@@ -104,8 +109,10 @@ extern constinit const Command kQuotaCreateCommand = {
     .summary = "Create an account in a state folder",
     .details =
         "SCOPE is agent, session or tenant. An agent's cpu, memory and tokens-per-hour\n"
-        "are 2, 2Gi and 100000 unless given; `unlimited` lifts one. The folder is made\n"
-        "if it is not there. `mete run --agent ID` and `mete report --agent ID` use it.\n",
+        "are 2, 2Gi and 100000 unless given; `unlimited` lifts one. What a breach does is\n"
+        "as under `mete run`; of a session or tenant it suspends all below, unless given.\n"
+        "The folder is made if it is not there. `mete run --agent ID` and\n"
+        "`mete report --agent ID` use the account.\n",
     .flags = kCreateFlags,
     .min_operands = 2,
     .max_operands = 2,

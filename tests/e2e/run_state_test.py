@@ -1,10 +1,14 @@
 """`mete run --state-dir`: accounts that outlive their runs, and runs that outlive their owner."""
 
+import contextlib
+import ctypes
 import json
 import os
+import pathlib
 import signal
 import unittest
 
+import shapes
 from agents import AgentTest, Agent, eventually
 
 
@@ -110,6 +114,70 @@ mete quota get $METE_AGENT --state-dir {self.state} >/dev/null && echo read""")
         other = self.on_state(["--on-memory", "warn"], "true", first.id)
         self.assertEqual(other.wait(), 125)
         self.assertIn("--on-memory", other.err)
+
+    def test_limits_above_are_in_the_report_and_shown_inside(self):
+        self.mete("quota", "create", "tenant", "acme", "--tokens-per-day", "1k",
+                  "--state-dir", self.state)
+        agent = self.on_state(["--tenant", "acme"], "mete report --tokens 5; mete quota get")
+        self.assertEqual(agent.wait(), 0, agent.err)
+        self.assertRegex(agent.out, r"\ntokens_per_day of tenant/acme +1k +5 +995 ")
+        self.assertEqual(agent.report["above"], [{"account": "tenant/acme", "text": "1k",
+                                                  "limit": "tokens_per_day", "used": 5}])
+        self.assertTrue(agent.report["durable"])
+        ran = self.mete("run", "--agent", agent.id, "--state-dir", self.state, "--", "true")
+        self.assertRegex(ran.stderr, r"\n  above +tenant acme: tokens_per_day 1k: used 5\n")
+
+    def test_actions_are_in_the_report_also_those_before_the_disk(self):
+        agent = self.on_state(["--tokens-per-hour", "100", "--on-tokens", "suspend:hard",
+                               "--max-suspend", "300ms"], "mete report --tokens 101; sleep 1000")
+        self.assertEqual(agent.wait(), 124, agent.err)
+        self.assertEqual([[action["action"] for action in violation["actions"]]
+                          for violation in agent.report["violations"]],
+                         [["suspended", "terminated"]])
+
+    def test_whose_run_and_guardian_were_killed_says_what_ends_the_rest(self):
+        agent = self.on_state(["--durability", "sync"], "sleep 1000")
+        agent.up()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                status = pathlib.Path(f"/proc/{pid}/status").read_text()
+                if (status.startswith("Name:\tmete-guardian\n")
+                        and f"\nPPid:\t{agent.process.pid}\n" in status):
+                    os.kill(int(pid), signal.SIGKILL)
+        agent.process.kill()
+        agent.process.wait()
+        folder = ["--state-dir", self.state]
+        shown = self.mete("quota", "get", agent.id, *folder)
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertIn("processes of it may still run: `mete gc` ends them\n", shown.stdout)
+        asked = self.mete("quota", "get", agent.id)
+        self.assertEqual(asked.returncode, 1)
+        self.assertIn("`mete gc` ends them", asked.stderr)
+        self.assertEqual(self.mete("gc").returncode, 0)
+        self.assertNotIn("mete gc", self.mete("quota", "get", agent.id, *folder).stdout)
+        self.assertIn("no such agent", self.mete("quota", "get", agent.id).stderr)
+
+    def test_of_a_disk_that_is_full_at_the_end_says_so(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can give a process mounts of its own")
+        self.state.mkdir(mode=0o700)
+
+        def full_state():
+            shapes.own_mounts()
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.mount(b"none", str(self.state).encode(), b"tmpfs", 0,
+                          b"size=256k,mode=700") != 0:
+                raise OSError(ctypes.get_errno(), "mount")
+
+        agent = Agent(self, ["--state-dir", self.state, "--quiet"],
+                      f"dd if=/dev/zero of={self.state}/fill bs=4k 2>/dev/null; "
+                      "mete report --tokens 5 --json; exit 3", preexec_fn=full_state)
+        self.agents.append(agent)
+        self.assertEqual(agent.wait(60), 3, "the program's own")
+        self.assertIn("mete: E2079: the account of this run is not on disk as it is: ", agent.err)
+        self.assertEqual(agent.err.count("\n"), 1, agent.err)
+        self.assertFalse(agent.report["durable"])
+        self.assertEqual(agent.report["tokens"], 5, "counted all the same")
 
     def test_is_run_once_at_a_time(self):
         first = self.on_state([], "sleep 1000")

@@ -114,6 +114,38 @@ class Commands(StateTest):
         self.assertEqual(self.json("quota", "list"), {"quotas": []})
         self.assertIn("no quotas", self.mete("quota", "list"))
 
+    def test_limits_above_and_lifetime_are_shown(self):
+        self.mete("quota", "create", "tenant", "acme", "--tokens-per-day", "1k")
+        self.mete("quota", "create", "agent", "a1", "--tenant", "acme")
+        self.mete("report", "--agent", "a1", "--tokens", "7", "--cpu-seconds", "2.5")
+        shown = self.mete("quota", "reset", "a1")
+        self.assertRegex(shown, r"\ncpu +2 cores +0 s +7200 s ")
+        self.assertRegex(shown, r"\ntokens_per_day of tenant/acme +1k +7 +993 ")
+        self.assertIn("\nlifetime: CPU 2.5 s, memory 0 B (peak 0 B), tokens 7,", shown)
+        quota = self.json("quota", "get", "a1")
+        self.assertEqual(quota["usage"]["tokens_consumed"], 0)
+        self.assertEqual(quota["lifetime"]["tokens_consumed"], 7)
+        self.assertEqual([(above["account"], above["limit"], above["used"])
+                          for above in quota["above"]], [("tenant/acme", "tokens_per_day", 7)])
+
+    def test_policies_are_those_of_run_unless_given(self):
+        made = self.json("quota", "create", "agent", "a1")
+        self.assertEqual({name: policy["action"] for name, policy in made["policy"].items()},
+                         {"cpu": "suspend", "memory": "terminate", "gpu_memory": "suspend",
+                          "tokens": "suspend", "requests": "throttle", "cost": "suspend"})
+        self.assertEqual(made["policy"]["tokens"]["mode"], "soft_then_hard")
+        shown = self.mete("quota", "create", "agent", "a2", "--on-cpu", "throttle", "--on-memory",
+                          "suspend", "--on-tokens", "terminate:hard")
+        self.assertIn("\nat a limit: cpu throttle, memory suspend, gpu_memory suspend, "
+                      "tokens terminate, requests throttle, cost suspend\n", shown)
+        tenant = self.json("quota", "create", "tenant", "acme", "--on-tokens", "warn")
+        self.assertEqual([tenant["policy"][name]["action"] for name in ("memory", "tokens")],
+                         ["suspend", "warn"])
+        self.refused(2, "E2071: --on-memory", "quota", "create", "agent", "b", "--on-memory", "no")
+        # Also without what `mete run` brings: reports are held to them.
+        self.mete("report", "--agent", "a2", "--tokens", "100001")
+        self.assertEqual(self.json("quota", "get", "a2")["state"], "terminated")
+
     def test_limits_and_states_are_kept(self):
         self.mete("quota", "create", "agent", "a1", "--tokens-per-hour", "100")
         self.assertEqual(self.json("quota", "set", "a1", "--tokens-per-hour", "200", "--memory",
@@ -154,9 +186,13 @@ class Commands(StateTest):
         self.assertEqual([event["sequence"] for event in
                           self.json("events", "--after", "1", "--agent", "a1")["events"]], [3])
         self.assertEqual(self.json("events", "--after", "3"), {"events": []})
+        self.assertEqual(self.json("events", "--after", "3", "--agent", "a1"), {"events": []})
         text = self.mete("events", "--after", "2")
         self.assertRegex(text, r"^3 \S+Z agent/a1 threshold: tokens_per_hour: 85 used, 100 "
                                r"\(80 %\)\n$")
+        self.mete("quota", "rm", "b")
+        self.assertEqual([event["kind"] for event in
+                          self.json("events", "--agent", "b")["events"]], ["created", "removed"])
 
     def test_the_environment_names_the_folder(self):
         here = {"METE_STATE_DIR": self.folder, "state": False}
@@ -194,11 +230,30 @@ class Commands(StateTest):
             ran = self.run_mete(*arguments)
             self.assertEqual(ran.returncode, 1, arguments)
             self.assertIn("E2070", ran.stderr)
-        self.refused(1, "E2071", "quota", "create", "agent", "b", "--tenant", "nobody")
+        for scope in ("session", "tenant"):
+            self.refused(1, f"E2071: --{scope}: no such {scope}, `mete quota create {scope} ID`",
+                         "quota", "create", "agent", "b", f"--{scope}", "nobody")
+        self.refused(1, "E2070", "events", "--agent", "nobody")
+        self.refused(1, "E2070", "events", "--agent", "nobody", "--follow")
         for arguments in (["quota", "create", "agent", "a1"], ["events"], ["quota", "rm", "a1"],
                           ["report", "--agent", "a1", "--tokens", "1"]):
             self.refused(2, "E2071", *arguments, state=False)
         self.assertEqual(self.totals(), 0)
+
+    def test_an_id_is_what_run_takes(self):
+        self.mete("quota", "create", "agent", "A.z_0:-" + "9" * 121)
+        rule = "1 to 128 of A-Z, a-z, 0-9, '.', '_', ':' and '-', given "
+        for scope in ("agent", "session", "tenant"):
+            for id in ("", "9" * 129, "a/b", "a b", "ä", b"\xff"):
+                self.refused(2, f"E2071: the id must be {rule}", "quota", "create", scope, id)
+        self.refused(125, f"E2071: --agent: must be {rule}", "run", "--agent", "a b", "--", "true")
+        # Of a library there may be others, which can be seen and removed.
+        with self.owner():
+            status, made = call(self.socket, "POST", "/v1/quotas",
+                                {"scope": "tenant", "target_id": "you@here"})
+            self.assertEqual(status, 201, made)
+        self.assertEqual(self.json("quota", "get", "tenant", "you@here")["target_id"], "you@here")
+        self.mete("quota", "rm", "tenant", "you@here")
 
     def test_verify_and_dump(self):
         self.mete("quota", "create", "agent", "a1")
