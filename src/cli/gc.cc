@@ -217,7 +217,7 @@ extern constinit const Command kGcCommand = {
     .details =
         "Each agent that is found gets a line: left alone (its owner lives, or no\n"
         "record tells), kept (its lease is valid), thawed, ended, or forgotten (only\n"
-        "its record was left). What a record says of an agent without an owner is\n"
+        "files of it were left). What a record says of an agent without an owner is\n"
         "done: under `mete run` it is ended. May be called at any time.\n",
     .flags = kFlags,
     .main = GcCommand,
