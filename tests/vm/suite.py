@@ -1,8 +1,8 @@
 """Boots Debian's kernels as guests with control groups v2 and runs the programs below in each.
 
-    suite.py --build BUILD --folder FOLDER [--only KERNEL] [--programs NAME,..]
+    suite.py --build BUILD --folder FOLDER [--only GUEST] [--programs NAME,..]
 
-FOLDER keeps what was fetched, and gets KERNEL.xml, in the form of ctest's own account; the exit
+FOLDER keeps what was fetched, and gets GUEST.xml, in the form of ctest's own account; the exit
 status says whether every case passed. docs/enforcement.md has what the suite is for.
 """
 
@@ -17,14 +17,18 @@ import time
 
 import guest
 import python_files
+import systemd_files
 from cases import Case, cases_in, write_account
 from initramfs import Archive
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
 KERNELS = {"6.1": "linux-image-cloud-amd64", "6.12": "linux-image-6.12-cloud-amd64"}
+# A guest more: the newer of these kernels, with Debian's systemd as the first process.
+SYSTEMD = "systemd"
 
-CASES_OF = "/session python3 -B /guest/run_cases.py "
+CASES = "python3 -B /guest/run_cases.py "
+CASES_OF = "/session " + CASES
 # Cases that ask about control groups v1, about limits that trees of processes do not have, or about
 # no kernel.
 NOT_ON_V2 = ("Probe.*:NoHost.*:KernelHost.AKillThatLeavesTheGroupAliveIsAnEventWithItsCount:"
@@ -49,13 +53,21 @@ PROGRAMS = (
     ("doctor_test", 400, CASES_OF + "/e2e/doctor_test.py " + SHAPES),
     ("sockets_test", 400, CASES_OF + "/e2e/sockets_test.py Control Holds"),
 )
+SYSTEMD_PROGRAMS = (("systemd_test", 400, CASES + "/guest/systemd_test.py"),)
 # Programs of this machine that the tests start, which busybox's are not quite like.
 TOOLS = ("sh", "env", "setsid", "sleep", "timeout")
 
 
+def fetched(folder):
+    """What each guest is made of."""
+    files = {name: [folder / meta / "vmlinuz"] for name, meta in KERNELS.items()}
+    return files | {SYSTEMD: [*files["6.12"], folder / SYSTEMD / "root"]}
+
+
 def fetch(folder):
-    """The kernels that are not there yet; why not, or ""."""
-    missing = [meta for meta in KERNELS.values() if not (folder / meta / "vmlinuz").exists()]
+    """The kernels, and systemd, that are not there yet; why not, or ""."""
+    missing = sorted({file.parent.name for files in fetched(folder).values() for file in files
+                      if not file.exists()})
     if not missing:
         return ""
     done = subprocess.run([SOURCE / "scripts" / "setup_vm", folder, *missing], text=True,
@@ -66,11 +78,11 @@ def fetch(folder):
     return f"cannot be fetched from Debian's archive:\n{done.stdout}"
 
 
-def assemble(build, folder, programs):
+def assemble(systemd, build, folder, programs):
     archive = Archive()
     for name in ("dev", "proc", "run", "sys", "tmp"):
         archive.folder(name)
-    for name in ("init", "session"):
+    for name in ("run_programs", "session"):
         archive.file(name, (HERE / name).read_bytes(), 0o755)
     for name in ("passwd", "group"):
         archive.file(f"etc/{name}", (HERE / name).read_bytes())
@@ -86,28 +98,31 @@ def assemble(build, folder, programs):
             archive.file(f"{name}/{file.name}", file.read_bytes())
     archive.file("programs", "".join(
         f"{name} {seconds} {command}\n" for name, seconds, command in programs).encode())
-    path = folder / "initramfs"
+    if systemd:
+        systemd_files.add_to(archive, folder / SYSTEMD / "root")
+    else:
+        archive.file("init", (HERE / "init").read_bytes(), 0o755)
+    path = folder / ("initramfs-systemd" if systemd else "initramfs")
     archive.write(path)
     return path
 
 
-def run(kernel, folder, image):
-    """The cases of one kernel."""
-    vmlinuz = folder / KERNELS[kernel] / "vmlinuz"
-    text, why = guest.boot(vmlinuz, image, folder / kernel)
+def run(name, folder, image):
+    """The cases of one guest."""
+    text, why = guest.boot(fetched(folder)[name][0], image, folder / name)
     cases = cases_in(text)
     if why:
         cases.append(Case("guest", "fail", 0, why))
     return cases
 
 
-def say(kernel, cases, seconds):
+def say(name, cases, seconds):
     count = {status: sum(case.status == status for case in cases)
              for status in ("run", "fail", "notrun")}
     for case in cases:
         if case.status == "fail":
-            print(f"--- vm {kernel}: {case.name}\n{case.text}")
-    print(f"vm {kernel}: {count['run']} passed, {count['fail']} failed, {count['notrun']} skipped, "
+            print(f"--- vm {name}: {case.name}\n{case.text}")
+    print(f"vm {name}: {count['run']} passed, {count['fail']} failed, {count['notrun']} skipped, "
           f"{seconds:.0f} s", flush=True)
     return count["fail"] == 0
 
@@ -116,34 +131,39 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--folder", type=pathlib.Path, required=True)
-    parser.add_argument("--only", action="append", choices=KERNELS)
+    parser.add_argument("--only", action="append", choices=(*KERNELS, SYSTEMD))
     parser.add_argument("--programs", default="")
     parser.add_argument("--cases", default="", help="CLASS[.CASE] of the one program")
     given = parser.parse_args()
     wanted = given.programs.split(",") if given.programs else None
-    programs = [row for row in PROGRAMS if not wanted or row[0] in wanted]
-    programs = [(*row[:2], f"{row[2]} {given.cases}".strip()) for row in programs]
+    programs = {systemd: [(*row[:2], f"{row[2]} {given.cases}".strip())
+                          for row in rows if not wanted or row[0] in wanted]
+                for systemd, rows in ((False, PROGRAMS), (True, SYSTEMD_PROGRAMS))}
+    names = [name for name in given.only or (*KERNELS, SYSTEMD) if programs[name == SYSTEMD]]
     folder = given.folder.resolve()
     why = skip = ""
+    there, images = [], {}
     if platform.machine() != "x86_64":
         skip = f"the kernels and what is built here must both be x86-64's: {platform.machine()}"
     else:
         why = fetch(folder)
-        image = assemble(given.build.resolve(), folder, programs)
+        there = [name for name in names if all(file.exists() for file in fetched(folder)[name])]
+        images = {systemd: assemble(systemd, given.build.resolve(), folder, programs[systemd])
+                  for systemd in {name == SYSTEMD for name in there}}
 
-    def one(kernel):
+    def one(name):
         started = time.monotonic()
         if skip:
             cases = [Case("guest", "notrun", 0, skip)]
-        elif why and not (folder / KERNELS[kernel] / "vmlinuz").exists():
+        elif name not in there:
             cases = [Case("kernel", "fail", 0, why)]
         else:
-            cases = run(kernel, folder, image)
-        write_account(folder / f"{kernel}.xml", cases)
-        return say(kernel, cases, time.monotonic() - started)
+            cases = run(name, folder, images[name == SYSTEMD])
+        write_account(folder / f"{name}.xml", cases)
+        return say(name, cases, time.monotonic() - started)
 
     with concurrent.futures.ThreadPoolExecutor() as beside:
-        good = all(list(beside.map(one, given.only or KERNELS)))
+        good = all(list(beside.map(one, names)))
     sys.exit(0 if good else 1)
 
 

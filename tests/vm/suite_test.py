@@ -14,6 +14,7 @@ import guest  # noqa: E402  (found through the line above)
 import initramfs  # noqa: E402
 import run_tests  # noqa: E402
 import suite  # noqa: E402
+import systemd_files  # noqa: E402
 from cases import cases_in, write_account  # noqa: E402
 
 GOOD = """@begin one_test
@@ -136,6 +137,8 @@ class Kernels(unittest.TestCase):
             for meta in suite.KERNELS.values():
                 pathlib.Path(folder, "kept", meta).mkdir(parents=True)
                 pathlib.Path(folder, "kept", meta, "vmlinuz").touch()
+            self.assertIn("E: no network", suite.fetch(pathlib.Path(folder, "kept")))
+            pathlib.Path(folder, "kept", suite.SYSTEMD, "root").mkdir(parents=True)
             self.assertEqual(suite.fetch(pathlib.Path(folder, "kept")), "")
 
 
@@ -153,6 +156,22 @@ class FileSystem(unittest.TestCase):
                           data.count(name.encode() + b"\0") == 1], ["a", "a/b", "a/b/c", "a/d"])
         self.assertEqual(len(data) % 4, 0)
         self.assertTrue(data.endswith(b"TRAILER!!!\0\0\0\0"))
+
+    def test_may_have_systemd_as_its_first_process(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in (*systemd_files.PROGRAMS, "lib/systemd/system/basic.target",
+                         "lib/systemd/system/systemd-journald.service",
+                         "lib/x86_64-linux-gnu/libc.so.6", "lib/x86_64-linux-gnu/libcap.so.2"):
+                pathlib.Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+                pathlib.Path(folder, name).touch()
+            archive = initramfs.Archive()
+            archive.file("lib/x86_64-linux-gnu/libc.so.6", b"this machine's")
+            systemd_files.add_to(archive, pathlib.Path(folder))
+        self.assertLessEqual({*systemd_files.PROGRAMS, "init", "lib/systemd/system/basic.target",
+                              "etc/systemd/system/default.target",
+                              "lib/x86_64-linux-gnu/libcap.so.2"}, archive.names)
+        self.assertNotIn("lib/systemd/system/systemd-journald.service", archive.names)
+        self.assertIn(b"this machine's", archive.parts)
 
     def test_libraries_come_along(self):
         self.assertTrue(any("libc.so" in name for name in initramfs.libraries(sys.executable)))
