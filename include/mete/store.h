@@ -121,6 +121,10 @@ class Store {
   // than the last one that was written, or the same again after a failure.
   virtual Result<void> Write(const StoreBatch& batch) = 0;
 
+  // After a Write, when its answer has been passed on: the time for what a store can put off, so
+  // that nobody waits for it. It may fail in silence; a store that is not asked does it in a Write.
+  virtual void CatchUp() {}
+
   // For messages: the folder, or "memory".
   virtual const std::string& name() const = 0;
 };

@@ -251,10 +251,7 @@ void Ledger::Forget(Step& step, Record& account) {
     records[siblings[account.place]].place = account.place;
     siblings.pop_back();
   }
-  if (writer) {
-    writer->unwritten().Leave(step.root_index, index, account);
-    writer->unwritten().NoteRemoved(index);
-  }
+  if (writer) writer->unwritten().NoteRemoved(index);
   const auto generation = static_cast<std::uint16_t>(account.generation + 1);
   account.flags = 0;
   account.parent = kNoRecord;

@@ -22,8 +22,12 @@ class StoreSwitch {
   void Stall() {
     Change([this] { stalls_ = true; });
   }
+  // What comes after a write stands still.
+  void StallCatchingUp() {
+    Change([this] { stalls_catching_up_ = true; });
+  }
   void GoOn() {
-    Change([this] { stalls_ = false; });
+    Change([this] { stalls_ = stalls_catching_up_ = false; });
   }
   void Fail(int writes) {
     Change([this, writes] { failures_ = writes; });
@@ -61,7 +65,7 @@ class StoreSwitch {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool stalls_ = false, is_stalled_ = false, keeps_images_ = false;
+  bool stalls_ = false, is_stalled_ = false, stalls_catching_up_ = false, keeps_images_ = false;
   int failures_ = 0;
   std::vector<MemoryStoreContent> images_;
   std::shared_ptr<MemoryStoreContent> content_ = NewMemoryStoreContent();
@@ -88,6 +92,10 @@ class StoreDouble final : public Store {
     Result<void> written = store_->Write(batch);
     if (control_.keeps_images_) control_.images_.push_back(*control_.content_);
     return written;
+  }
+  void CatchUp() override {
+    std::unique_lock lock(control_.mutex_);
+    control_.changed_.wait(lock, [this] { return !control_.stalls_catching_up_; });
   }
   const std::string& name() const override { return store_->name(); }
 

@@ -14,20 +14,7 @@ void Unwritten::NoteRemoved(std::vector<RecordIndex> slots) {
 void Unwritten::Add(RecordIndex root, RecordIndex index, Record& account, Time now) {
   NoteTree(root, now);
   account.flags |= Record::kUnwritten;
-  Marks& tree = marks_[root];
-  Marks& marks = marks_[index];
-  marks.previous = kNoRecord;
-  marks.next = tree.first;
-  if (tree.first != kNoRecord) marks_[tree.first].previous = index;
-  tree.first = index;
-}
-
-void Unwritten::Leave(RecordIndex root, RecordIndex index, Record& account) {
-  if ((account.flags & Record::kUnwritten) == 0) return;
-  account.flags &= ~std::uint32_t{Record::kUnwritten};
-  Marks& marks = marks_[index];
-  if (marks.next != kNoRecord) marks_[marks.next].previous = marks.previous;
-  (marks.previous != kNoRecord ? marks_[marks.previous].next : marks_[root].first) = marks.next;
+  marks_[root].accounts.push_back(index);
 }
 
 void Unwritten::Enlist(RecordIndex root, Time now) {
@@ -86,11 +73,13 @@ Unwritten::Changes& Unwritten::ChangesOf(RecordIndex root) {
   return *changes;
 }
 
-std::unique_ptr<Unwritten::Changes> Unwritten::TakeTree(RecordIndex root, RecordIndex& first) {
+std::unique_ptr<Unwritten::Changes> Unwritten::TakeTree(RecordIndex root,
+                                                        std::vector<RecordIndex>& accounts) {
   Marks& tree = marks_[root];
   tree.is_listed = false;
   tree.has_events = false;
-  first = std::exchange(tree.first, kNoRecord);
+  accounts.assign(tree.accounts.begin(), tree.accounts.end());
+  tree.accounts.clear();  // keeps its memory
   return std::move(tree.changes);
 }
 

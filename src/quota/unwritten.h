@@ -3,10 +3,11 @@
 // A change is noted before it is made, under the lock of its tree; the first one since the last cut
 // puts the tree on the list of those that the next batch looks at. What says that an account is
 // noted is a bit in its record, so that a report finds out by looking at the flags it has read
-// anyway; the links of the lists lie beside the records, and exist only where there is a store.
+// anyway; the lists lie beside the records, and exist only where there is a store.
 //
-// A tree is named by the index of its root. An account that is removed leaves the list; its slot,
-// and what its tree still has to say, stay until the next batch.
+// A tree is named by the index of its root. An account that is removed stays in the list of its
+// tree until the next batch, and is noted once more if it comes back: so in a list is noted only
+// what is of that tree and has the bit.
 #pragma once
 
 #include <atomic>
@@ -75,13 +76,12 @@ class Unwritten {
     if (!marks_[root].has_events) NoteHasEvents(root);
   }
   bool HasEvents(RecordIndex root) const { return marks_[root].has_events; }
-  void Leave(RecordIndex root, RecordIndex index, Record& account);
   // The batch that has, or will have, the last change of the tree.
   std::uint64_t BatchOf(RecordIndex root) const { return marks_[root].batch; }
 
-  // What there is of a tree, which is then not noted any more.
-  std::unique_ptr<Changes> TakeTree(RecordIndex root, RecordIndex& first);
-  RecordIndex NextOf(RecordIndex index) const { return marks_[index].next; }
+  // What there is of a tree, which is then not noted any more; its accounts by the order in which
+  // they were noted.
+  std::unique_ptr<Changes> TakeTree(RecordIndex root, std::vector<RecordIndex>& accounts);
   void PutOff(RecordIndex root, List& list);  // to the next batch
 
   // Any time
@@ -102,10 +102,8 @@ class Unwritten {
   void SetAhead(Duration ahead);
 
  private:
-  struct Marks {
-    RecordIndex next = kNoRecord, previous = kNoRecord;  // among the accounts of its tree
-    // Of a root.
-    RecordIndex first = kNoRecord;
+  struct Marks {  // of a root
+    std::vector<RecordIndex> accounts;
     bool is_listed = false;
     bool has_events = false;
     std::uint64_t batch = 0;

@@ -109,6 +109,10 @@ bool Writer::WriteNext() {
     numbered_ = batch.mark.last_event;
   }
   Succeed(list, is_empty);
+  if (is_empty) return true;
+  write_began_ = SteadyNow();
+  store_->CatchUp();
+  write_began_ = 0;
   return true;
 }
 

@@ -212,6 +212,23 @@ TEST(Writer, AWriteThatDoesNotReturnCountsAsAFailureUntilItDoes) {
   }
 }
 
+TEST(Writer, NobodyWaitsForWhatAStorePutsOffUntilItDoesNotReturn) {
+  for (const Durability mode : {Durability::kBounded, Durability::kSync}) {
+    StoreSwitch disk;
+    auto manager = Open(disk, mode, milliseconds(200));
+    disk.StallCatchingUp();
+    ASSERT_TRUE(manager->CreateQuota("a"));
+    ASSERT_TRUE(manager->Flush());
+    EXPECT_TRUE(OpenImage(disk.Image())->GetUsage("a"));
+    AwaitAvailable(*manager, false);
+    disk.GoOn();
+    AwaitAvailable(*manager, true);
+    ASSERT_TRUE(manager->ReportUsage("a", Tokens(1)));
+    ASSERT_TRUE(manager->Flush());
+    EXPECT_EQ(TokensIn(disk), 1);
+  }
+}
+
 TEST(Writer, NoReaderSeesAnEventBeforeItIsOnDisk) {
   for (const Durability mode : {Durability::kBounded, Durability::kNone}) {
     StoreSwitch disk;

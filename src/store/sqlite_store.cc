@@ -155,15 +155,12 @@ Result<StoredMark> SqliteStore::Load(const StoreVisitor& visitor, std::size_t ev
   return database_->mark().mark;
 }
 
-// Keeps the log within its bound; a log that cannot be brought in is no harm until it is too long.
 std::optional<Failure> SqliteStore::BringUp() {
-  if (database_->log_bytes() < program_.checkpoint_bytes) return std::nullopt;
-  const bool is_too_long = database_->log_bytes() >= kLogRatio * program_.checkpoint_bytes;
   database_->Checkpoint(/*empty=*/false);
   if (database_->ok()) return std::nullopt;
   const Failure failure = database_->connection().failure();
   database_.reset();
-  return is_too_long ? std::optional(failure) : std::nullopt;
+  return failure;
 }
 
 Result<void> SqliteStore::Write(const StoreBatch& batch) {
@@ -183,8 +180,12 @@ Result<void> SqliteStore::Write(const StoreBatch& batch) {
   }
   acknowledged_ = {database_->mark().mark.batch, database_->mark().sum};
   witness_.Write(acknowledged_);
-  (void)BringUp();
   return {};
+}
+
+// Keeps the log within its bound; one that cannot be brought in is no harm until it is too long.
+void SqliteStore::CatchUp() {
+  if (database_ && database_->log_bytes() >= program_.checkpoint_bytes) (void)BringUp();
 }
 
 Error SqliteStore::ErrorOf(const Failure& failure) const {

@@ -33,6 +33,7 @@ class SqliteStore final : public Store {
 
   Result<StoredMark> Load(const StoreVisitor& visitor, std::size_t events) override;
   Result<void> Write(const StoreBatch& batch) override;
+  void CatchUp() override;
   const std::string& name() const override { return folder_.path(); }
 
   // What verify asks beside Load. REQUIRES: Load succeeded.

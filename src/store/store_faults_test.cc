@@ -62,6 +62,7 @@ class Workload {
     for (std::size_t i = 0; i < batches_.size(); ++i) {
       Try([&] { return store->Write(batches_[i]); });
       acknowledged(i + 1);
+      store->CatchUp();
     }
   }
   int refused() const { return refused_; }
@@ -236,6 +237,7 @@ TEST(StoreFaultsTest, AFullFileSystemIsWaitedOut) {
         written = (*store)->Write(batch);
       }
       ASSERT_TRUE(written) << written.error().ToString();
+      (*store)->CatchUp();
       ASSERT_TRUE(reference->Write(batch));
     }
   }
