@@ -1,7 +1,6 @@
 #include "agent/escape.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -11,6 +10,7 @@
 
 #include "agent/attach.h"
 #include "agent/descendants.h"
+#include "agent/peer.h"
 #include "agent/process.h"
 
 namespace mete::agent {
@@ -23,12 +23,6 @@ constexpr timespec kPause{0, 1'000'000};
 
 void Kill(const UniqueFd& process) {
   if (process) syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
-}
-
-// Also of one that nobody has waited for yet.
-bool HasEnded(const UniqueFd& process) {
-  pollfd end{process.get(), POLLIN, 0};
-  return !process || poll(&end, 1, 0) > 0;
 }
 
 // Who is inside leaves no more, so that only those are outside who left before.
@@ -44,14 +38,15 @@ std::optional<Time> EscapeWatch::NextDeadline() const {
   return next_;
 }
 
-// One that ended meanwhile was not outside: the kernel shows those outside too.
+// One that is about to end was not outside: the kernel shows those outside too, and leaves them
+// there. Any other that is outside still has left once more, as soon as it was put back.
 std::size_t EscapeWatch::PutBack() {
   std::size_t count = 0;
   for (pid_t pid : DescendantsOf(root_, except_)) {
     if (agent_.group().Holds(pid)) continue;
     const ProcessId process = IdentifyProcess(pid);
     const Result<bool> back = MoveIn(agent_.group(), pid);
-    if (back && !*back) continue;
+    if (back && !*back && IsEnding(pid)) continue;
     if (++count > 1 && back) continue;  // one line is enough for all of them
     agent_.history().AddNotice(fmt::format("left its control group: process {}: {}", pid,
                                            back ? "put back" : back.error().message));
@@ -66,7 +61,7 @@ std::size_t EscapeWatch::KillOutside() {
   for (pid_t pid : DescendantsOf(root_, except_)) {
     if (agent_.group().Holds(pid)) continue;
     const UniqueFd process = OpenProcess(IdentifyProcess(pid));
-    if (HasEnded(process)) continue;
+    if (!IsAlive(process)) continue;
     Kill(process);
     ++count;
     if (std::exchange(kill_told_, true)) continue;

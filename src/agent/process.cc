@@ -28,25 +28,36 @@ std::string_view FieldsOf(std::string_view stat) {
   return name_end == std::string_view::npos ? std::string_view() : stat.substr(name_end + 1);
 }
 
-}  // namespace
-
-ProcessId IdentifyProcess(pid_t pid) {
-  if (pid <= 0) return {};
+// A number in /proc/PID/stat, by its place in proc(5), where the name is the second; nothing if
+// there is no such process.
+std::optional<std::uint64_t> FieldOf(pid_t pid, int place) {
+  if (pid <= 0) return std::nullopt;
   const UniqueFd file(
       open(("/proc/" + std::to_string(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
   std::array<char, 1024> text;
   const ssize_t got = file ? read(file.get(), text.data(), text.size()) : -1;
-  if (got <= 0) return {};
+  if (got <= 0) return std::nullopt;
   std::string_view fields = FieldsOf({text.data(), static_cast<std::size_t>(got)});
-  // proc(5): the start time is field 22, and the name was field 2.
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 2; i < place; ++i) {
     const std::size_t space = fields.find(' ');
-    if (space == std::string_view::npos) return {};
+    if (space == std::string_view::npos) return std::nullopt;
     fields.remove_prefix(space + 1);
   }
-  ProcessId id{.pid = pid};
-  const auto parsed = std::from_chars(fields.data(), fields.data() + fields.size(), id.start);
-  return parsed.ec == std::errc() ? id : ProcessId{};
+  std::uint64_t number = 0;
+  const auto parsed = std::from_chars(fields.data(), fields.data() + fields.size(), number);
+  return parsed.ec == std::errc() ? std::optional(number) : std::nullopt;
+}
+
+}  // namespace
+
+ProcessId IdentifyProcess(pid_t pid) {
+  const std::optional<std::uint64_t> start = FieldOf(pid, 22);
+  return start ? ProcessId{pid, *start} : ProcessId{};
+}
+
+bool IsEnding(pid_t pid) {
+  constexpr std::uint64_t kExiting = 4;  // PF_EXITING of the kernel's linux/sched.h
+  return (FieldOf(pid, 9).value_or(kExiting) & kExiting) != 0;
 }
 
 UniqueFd OpenProcess(const ProcessId& process) {

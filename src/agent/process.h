@@ -22,6 +22,9 @@ struct ProcessId {
 // Nothing (pid 0) if there is no such process; one that ended and was not waited for is there.
 ProcessId IdentifyProcess(pid_t pid);
 
+// Whether it is on its way out, or gone: the kernel moves it to no other control group any more.
+bool IsEnding(pid_t pid);
+
 // A descriptor of exactly this process: -1 if it is gone, also if its number is another's now.
 UniqueFd OpenProcess(const ProcessId& process);
 

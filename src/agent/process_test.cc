@@ -35,6 +35,21 @@ TEST(Process, ThatIsNotThere) {
   }
 }
 
+TEST(Process, IsEndingOnceItHasEnded) {
+  EXPECT_FALSE(IsEnding(getpid()));
+  EXPECT_TRUE(IsEnding(1 << 30));
+  const pid_t pid = fork();
+  if (pid == 0) {
+    for (;;) pause();
+  }
+  EXPECT_FALSE(IsEnding(pid));
+  kill(pid, SIGKILL);
+  siginfo_t info;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_TRUE(IsEnding(pid)) << "it has ended, and nobody has waited for it";
+  EXPECT_EQ(waitpid(pid, nullptr, 0), pid);
+}
+
 TEST(Process, MayHaveAnyName) {
   char name[16] = {};
   prctl(PR_GET_NAME, name);
