@@ -148,7 +148,13 @@ Result<std::vector<GcEntry>> CollectGarbage(Host& host, const std::string& dir, 
     if (entry.found.record) leader = agent::OpenProcess(entry.found.record->leader);
     if (!dry_run) {
       const Result<void> settled = agent::Settle(host, entry.found, entry.decision);
-      if (!settled) entry.error = settled.error();
+      if (!settled && settled.error().code == ErrorCode::kInUse && !entry.found.group->leaf) {
+        // Empty when it was found: a run has begun in it meanwhile.
+        entry.decision = Decision::kLeave;
+        entry.found.owner = Owner::kAlive;
+      } else if (!settled) {
+        entry.error = settled.error();
+      }
     }
     if (!dry_run && entry.decision == Decision::kEnd) entry.exit_status = ExitStatusOf(leader);
     // The lock of what was settled goes at once, so that another owner need not wait for the rest.

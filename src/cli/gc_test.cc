@@ -123,6 +123,13 @@ TEST_F(GcTest, LeavesAloneWhatIsNotIts) {
   EXPECT_EQ(host_.CallsOn("strange"), std::vector<std::string>{"Create"});
 }
 
+TEST_F(GcTest, LeavesAloneATenantInWhichARunBeginsAtThatMoment) {
+  ASSERT_TRUE(host_.Create("t-acme", {}));
+  host_.FailNext(cgroup::FakeCall::kRemove, {ErrorCode::kInUse, "processes are in it"});
+  EXPECT_EQ(GcText(Collect(), clock_, false), "t-acme: left alone (its owner lives)\n");
+  EXPECT_EQ(GcText(Collect(), clock_, false), "t-acme: ended (it is empty)\n");
+}
+
 TEST_F(GcTest, KeepsWhoseLeaseIsValidAndThawsThen) {
   agent::AgentRecord record = RecordOf("leased");
   record.orphan = agent::OrphanPolicy::kThaw;
