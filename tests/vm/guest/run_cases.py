@@ -63,6 +63,8 @@ class Lines(unittest.TestResult):
         super().addSubTest(test, subtest, err)
         if err:
             self._bad(err)
+        else:  # a case of many rows is not to be taken for a guest that hangs
+            print(f"guest: {subtest._subDescription()}", flush=True)
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
