@@ -1,13 +1,11 @@
 """Delegation by systemd, which is the first process of this guest: units that got a subtree of
 control groups, units that got none or a part, and owners that are killed in one."""
 
-import contextlib
 import json
 import os
 import pathlib
 import signal
 import subprocess
-import time
 import unittest
 import uuid
 
