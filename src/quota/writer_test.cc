@@ -212,6 +212,35 @@ TEST(Writer, AWriteThatDoesNotReturnCountsAsAFailureUntilItDoes) {
   }
 }
 
+// Its first tree still has it in its list.
+TEST(Writer, ASlotThatWasGivenAwayBetweenTwoBatchesIsWhatItIsNow) {
+  for (const char* next : {"one", "two"}) {
+    StoreSwitch disk;
+    auto manager = Open(disk, Durability::kNone);
+    QuotaOptions in;
+    for (const char* tenant : {"two", "one"}) {
+      in.parent = TargetName{QuotaScope::kTenant, tenant};
+      ASSERT_TRUE(manager->CreateQuota(*in.parent));
+    }
+    ASSERT_TRUE(manager->CreateQuota("a", {}, in));
+    ASSERT_TRUE(manager->ReportUsage("a", Tokens(3)));
+    ASSERT_TRUE(manager->CleanupQuota("a"));
+    in.parent->id = next;
+    ASSERT_TRUE(manager->CreateQuota("b", {}, in));
+    ASSERT_TRUE(manager->ReportUsage("b", Tokens(4)));
+    ASSERT_TRUE(manager->Flush());
+    const MemoryStoreContent once = disk.Image();
+    EXPECT_EQ(once.states.size(), 3u);
+    ASSERT_TRUE(manager->ReportUsage("b", Tokens(1)));
+    ASSERT_TRUE(manager->Flush());
+    auto image = OpenImage(disk.Image());
+    EXPECT_FALSE(image->GetUsage("a"));
+    EXPECT_EQ(image->GetUsage("b")->tokens_consumed, 5);
+    EXPECT_EQ(image->GetUsage({QuotaScope::kTenant, next})->tokens_consumed,
+              next == std::string_view("one") ? 8 : 5);
+  }
+}
+
 TEST(Writer, NobodyWaitsForWhatAStorePutsOffUntilItDoesNotReturn) {
   for (const Durability mode : {Durability::kBounded, Durability::kSync}) {
     StoreSwitch disk;
