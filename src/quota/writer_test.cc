@@ -331,7 +331,7 @@ TEST(Writer, EventsRiseFromBatchToBatchWhateverRaisesThem) {
 TEST(Writer, EveryImageIsAStateBetweenTwoSteps) {
   StoreSwitch disk;
   disk.KeepImages();
-  constexpr int kThreads = 3, kAgents = 40;
+  constexpr int kThreads = 3, kAgents = 40, kReports = kIsSlowed ? 4'000 : 60'000;
   const auto agent = [](int thread, int i) {
     return "agent " + std::to_string(thread) + "." + std::to_string(i);
   };
@@ -352,9 +352,9 @@ TEST(Writer, EveryImageIsAStateBetweenTwoSteps) {
     std::vector<std::jthread> threads;
     for (int t = 0; t < kThreads; ++t) {
       threads.emplace_back([&, t] {
-        for (int i = 0; i < (kIsSlowed ? 4'000 : 60'000); ++i) {
+        for (int i = 0; i < kReports; ++i) {
           if (manager->ReportUsage(agent(t, i % kAgents), Tokens(1))) ++answered[t];
-          if (i % 2000 == 0) {
+          if (i % (kReports / 30) == 0) {
             EXPECT_TRUE(manager->Flush());
           }
         }
