@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PRESETS = ("test", "asan", "tsan")
 GUESTS = "vm"  # tests/vm/suite.py, with what the preset "test" builds
 SANITIZERS = {
-    # Without the last one GCC 12's runtime takes a thread's memory that happens to lie 16 bytes into a
+    # Without the last one GCC 12 takes a thread's memory that happens to lie 16 bytes into a
     # page for one of an older C library, and fails on its size when it looks for leaks.
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:"
                     "intercept_tls_get_addr=0",
