@@ -114,7 +114,7 @@ Result<void> Agent::SetLimits(const ResourceLimits& limits) {
   for (std::size_t i = 0; i < kLimitKindCount; ++i) {
     if (limits.entries[i]) merged.entries[i] = limits.entries[i];
   }
-  if (Result<void> enough = CheckMinimums(limits); !enough) return failed(enough.error());
+  if (Result<void> good = CheckRanges(limits); !good) return failed(good.error());
   const ResourceLimits before = config_.limits;
   if (Result<void> held = Hold(merged); !held) return failed(held.error());
   if (Result<void> set = account_->SetLimits(limits); !set) {
@@ -144,7 +144,7 @@ void Agent::Follow(const ResourceQuota& quota) {
   if (quota.target.id.empty() || !Differ(quota.limits, config_.limits)) return;
   if (refused_ && !Differ(quota.limits, *refused_)) return;
   const ResourceLimits before = config_.limits;
-  Result<void> held = CheckMinimums(quota.limits);
+  Result<void> held = CheckRanges(quota.limits);
   if (held) held = Hold(quota.limits);
   refused_.reset();
   if (!held) {

@@ -77,6 +77,10 @@ struct KernelLimits {
 };
 inline constexpr std::int64_t kMinCpuNanocores = 10'000'000;  // 10m: 1 ms in a period of 100 ms
 inline constexpr std::int64_t kMinMemoryBytes = 1 << 20;      // a process needs about this to start
+// What an agent may be given at most: a million cores, and so much that with the headroom above it
+// (kernel_limits.h) it stays below the 4 EiB that v1 says for "no limit". Nobody has either.
+inline constexpr std::int64_t kMaxCpuNanocores = 1'000'000'000'000'000;
+inline constexpr std::int64_t kMaxMemoryBytes = std::int64_t{2} << 60;
 
 // The tightest limit of a group and all groups above it, also those that are not mete's.
 struct EffectiveLimits {

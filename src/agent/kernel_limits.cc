@@ -79,20 +79,28 @@ KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& polic
   return kernel;
 }
 
-Result<void> CheckMinimum(LimitKind kind, const Limit& limit) {
+Result<void> CheckRange(LimitKind kind, const Limit& limit) {
   const bool is_cpu = kind == LimitKind::kCpu;
-  if (!is_cpu && kind != LimitKind::kMemory) return {};
-  if (limit.amount >= (is_cpu ? kMinCpuNanocores : kMinMemoryBytes)) return {};
-  return Fail(ErrorCode::kInvalidArgument, "less than the kernel can hold, allowed: at least " +
-                                               (is_cpu ? "10m" : CanonicalBytes(kMinMemoryBytes)) +
-                                               ", given: " + limit.text);
+  if ((!is_cpu && kind != LimitKind::kMemory) || limit.amount == kUnlimited) return {};
+  if (limit.amount < (is_cpu ? kMinCpuNanocores : kMinMemoryBytes)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "less than the kernel can hold, allowed: at least " +
+                    (is_cpu ? "10m" : CanonicalBytes(kMinMemoryBytes)) + ", given: " + limit.text);
+  }
+  if (limit.amount > (is_cpu ? kMaxCpuNanocores : kMaxMemoryBytes)) {
+    return Fail(ErrorCode::kInvalidArgument, "more than the kernel can hold, allowed: at most " +
+                                                 (is_cpu ? FormatNanoDecimal(kMaxCpuNanocores)
+                                                         : CanonicalBytes(kMaxMemoryBytes)) +
+                                                 ", given: " + limit.text);
+  }
+  return {};
 }
 
-Result<void> CheckMinimums(const ResourceLimits& limits) {
+Result<void> CheckRanges(const ResourceLimits& limits) {
   for (const LimitInfo& info : AllLimits()) {
     if (!limits[info.kind]) continue;
-    if (Result<void> enough = CheckMinimum(info.kind, *limits[info.kind]); !enough) {
-      return Fail(enough.error().code, std::string(info.name) + ": " + enough.error().message);
+    if (Result<void> good = CheckRange(info.kind, *limits[info.kind]); !good) {
+      return Fail(good.error().code, std::string(info.name) + ": " + good.error().message);
     }
   }
   return {};

@@ -27,10 +27,10 @@ struct Controllers {
 KernelLimits KernelLimitsOf(const ResourceLimits& limits, const PolicySet& policies,
                             std::int64_t pids_max, Controllers controllers = {});
 
-// E2071 if a limit is set below the least that the kernel can hold; the text names the minimum. The
-// first does not name the limit, which its caller does.
-Result<void> CheckMinimum(LimitKind kind, const Limit& limit);
-Result<void> CheckMinimums(const ResourceLimits& limits);
+// E2071 if a limit is set below the least that the kernel can hold, or above the most; the text
+// names that. The first does not name the limit, which its caller does.
+Result<void> CheckRange(LimitKind kind, const Limit& limit);
+Result<void> CheckRanges(const ResourceLimits& limits);
 
 // How this machine holds a limit.
 GradeInfo GradeOf(LimitKind kind, const Policy& policy, const Capabilities& host);

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "cgroup/fake_host.h"
+
 namespace mete::agent {
 namespace {
 
@@ -81,7 +83,7 @@ TEST(MemoryHeadroom, IsAQuarterAndAtLeast64Mebi) {
   EXPECT_EQ(MemoryHeadroom(260 * kMebi), 65 * kMebi);
 }
 
-TEST(CheckMinimums, NamesTheMinimum) {
+TEST(CheckRanges, NamesTheMinimumOrTheMaximum) {
   struct Row {
     LimitKind kind;
     const char* text;
@@ -98,10 +100,17 @@ TEST(CheckMinimums, NamesTheMinimum) {
        "memory: less than the kernel can hold, allowed: at least "
        "1Mi, given: 1048575"},
       {LimitKind::kMemory, "0", "at least 1Mi"},
+      {LimitKind::kCpu, "1000000", nullptr},
+      {LimitKind::kCpu, "1000000.001",
+       "cpu: more than the kernel can hold, allowed: at most 1000000, given: 1000000.001"},
+      {LimitKind::kMemory, "2Ei", nullptr},
+      {LimitKind::kMemory, "2305843009213693953",
+       "memory: more than the kernel can hold, allowed: at most 2Ei, given: 2305843009213693953"},
+      {LimitKind::kMemory, "7Ei", "at most 2Ei, given: 7Ei"},
       {LimitKind::kTokensPerHour, "0", nullptr},  // allows nothing; the kernel has no part in it
   };
   for (const Row& row : rows) {
-    const Result<void> checked = CheckMinimums(Limits({{row.kind, row.text}}));
+    const Result<void> checked = CheckRanges(Limits({{row.kind, row.text}}));
     if (row.says == nullptr) {
       EXPECT_TRUE(checked) << row.text;
       continue;
@@ -109,6 +118,25 @@ TEST(CheckMinimums, NamesTheMinimum) {
     ASSERT_FALSE(checked) << row.text;
     EXPECT_EQ(checked.error().code, ErrorCode::kInvalidArgument);
     EXPECT_NE(checked.error().message.find(row.says), std::string::npos) << checked.error().message;
+  }
+}
+
+TEST(CheckRanges, UnlimitedIsNotTooMuch) {
+  ResourceLimits limits;
+  limits[LimitKind::kMemory] = Limit{kUnlimited, "unlimited"};
+  limits[LimitKind::kCpu] = Limit{kUnlimited, "unlimited"};
+  EXPECT_TRUE(CheckRanges(limits));
+}
+
+// What is allowed here, no group refuses, whatever lies above the limit itself.
+TEST(CheckRanges, TheMostIsHeld) {
+  const ResourceLimits most = Limits({{LimitKind::kCpu, "1000000"}, {LimitKind::kMemory, "2Ei"}});
+  for (const QuotaAction action : {QuotaAction::kTerminate, QuotaAction::kSuspend}) {
+    cgroup::FakeHost host;
+    PolicySet policies = DefaultPolicies();
+    policies[static_cast<std::size_t>(Resource::kMemory)].action = action;
+    const auto group = host.Create("most", KernelLimitsOf(most, policies, 1));
+    EXPECT_TRUE(group) << group.error().message;
   }
 }
 

@@ -466,6 +466,12 @@ void FitToHost(const Capabilities& host, AgentConfig* agent) {
                         .memory = host.memory.grade == Grade::kKernel};
 }
 
+// By value: what it holds is let go of here.
+Result<std::unique_ptr<Account>> OpenedBy(RunConfig::OpenAccount open) {
+  if (!open) return nullptr;
+  return open();
+}
+
 }  // namespace
 
 Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
@@ -475,7 +481,7 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   const Capabilities capabilities = host.Look();
   FitToHost(capabilities, &config.agent);
   const auto check_limits = [&]() -> Result<void> {
-    if (Result<void> enough = CheckMinimums(config.agent.limits); !enough) return enough;
+    if (Result<void> good = CheckRanges(config.agent.limits); !good) return good;
     Result<void> held = CheckGrades(config.agent, capabilities);
     return config.best_effort ? Result<void>{} : held;
   };
@@ -492,11 +498,11 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   const SignalMasks masks = TakeSignals();
   Result<Guardian> guardian = Guardian::Start(host);
   if (!guardian) return std::unexpected(guardian.error());
-  std::unique_ptr<Account> account;
-  if (config.open_account) {
-    Result<std::unique_ptr<Account>> opened = config.open_account(config.agent);
-    if (!opened) return std::unexpected(opened.error());
-    account = *std::move(opened);
+  RunConfig::OpenAccount open_account;
+  if (config.find_account) {
+    Result<RunConfig::OpenAccount> found = config.find_account(config.agent);
+    if (!found) return std::unexpected(found.error());
+    open_account = *std::move(found);
     // Of what is stored, not only of what was asked for here.
     if (Result<void> good = check_limits(); !good) return std::unexpected(good.error());
   }
@@ -513,9 +519,11 @@ Result<RunReport> Run(Host& host, const Clock& clock, RunConfig config) {
   guardian->Remember(paths->control_socket);
   Result<std::unique_ptr<Loop>> loop = Loop::Create();
   if (!loop) return undo(loop.error());
+  Result<std::unique_ptr<Account>> account = OpenedBy(std::move(open_account));
+  if (!account) return undo(account.error());
 
   RecordedGroup& recorded = **group;
-  Agent agent(std::move(config.agent), *std::move(group), clock, std::move(account));
+  Agent agent(std::move(config.agent), *std::move(group), clock, *std::move(account));
   recorded.DescribeBy([&agent](AgentRecord& record) { Describe(agent, &record); });
   std::optional<Runner> runner;
   runner.emplace(host, *std::move(loop), agent, recorded, *guardian, config.quiet);

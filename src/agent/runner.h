@@ -1,6 +1,6 @@
 // `mete run`: starts a program as an agent, holds it to its budget, reports.
 //
-// One thread. The order: guardian, account, group, sockets, program, loop until the main process
+// One thread. The order: guardian, group, account, sockets, program, loop until the main process
 // ends; then everything that is left of it is killed, the final reading taken, the group removed.
 #pragma once
 
@@ -20,9 +20,11 @@ namespace mete::agent {
 
 struct RunConfig {
   AgentConfig agent;  // an empty id: "run-PID"
-  // Opens a stored account in place of a new one in memory, and makes the agent's limits and
-  // policies those of it. Called when the guardian is there, so it may start threads.
-  std::function<Result<std::unique_ptr<Account>>(AgentConfig&)> open_account;
+  // A stored account in place of a new one in memory. Looks at it, and makes the limits, policies
+  // and place of the agent as they will be, but changes nothing: that does what it returns, called
+  // when nothing is left to be refused. The guardian is there by then, so both may start threads.
+  using OpenAccount = std::function<Result<std::unique_ptr<Account>>()>;
+  std::function<Result<OpenAccount>(AgentConfig&)> find_account;
   std::vector<char*> argv;                          // ends with a nullptr
   std::optional<pid_t> attach = std::nullopt;       // in place of argv: a program that runs already
   std::optional<Identity> identity = std::nullopt;  // as whom; unset: as the caller

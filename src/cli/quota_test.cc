@@ -89,6 +89,11 @@ TEST(Quota, UsageErrorsAskNobody) {
        "mete: E2071: --memory: less than the kernel can hold, allowed: at least 1Mi, given: 1\n"},
       {{"quota", "set", "a1", "--cpu", "1m"},
        "mete: E2071: --cpu: less than the kernel can hold, allowed: at least 10m, given: 1m\n"},
+      {{"quota", "set", "a1", "--memory", "7Ei"},
+       "mete: E2071: --memory: more than the kernel can hold, allowed: at most 2Ei, given: 7Ei\n"},
+      {{"quota", "set", "a1", "--cpu", "9999999"},
+       "mete: E2071: --cpu: more than the kernel can hold, allowed: at most 1000000, "
+       "given: 9999999\n"},
       {{"quota", "set", "a1", "--token-per-hour", "1"}, "mete: E2071: unknown option"},
       {{"quota", "list", "a1"}, "mete: E2071: quota list is given too much"},
   };

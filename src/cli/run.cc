@@ -139,7 +139,7 @@ Result<void> WriteAll(int fd, std::string_view text) {
     const ssize_t written = write(fd, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
-      return Fail(ErrorCode::kSystem, std::string("the report: ") + std::strerror(errno));
+      return Fail(ErrorCode::kSystem, std::strerror(errno));
     }
     text.remove_prefix(static_cast<std::size_t>(written));
   }
@@ -162,7 +162,7 @@ int RunAgent(const Flags& flags, agent::RunConfig config) {
   const SystemClock clock;
   Result<std::optional<RunState>> state = StateOf(flags);
   if (!state) return PrintError(state.error(), kExitRunFailed);
-  if (*state) config.open_account = OpenStored(**std::move(state), clock);
+  if (*state) config.find_account = FindStored(**std::move(state), clock);
   std::unique_ptr<agent::Host> host = agent::OpenHost();
   Result<agent::RunReport> report = agent::Run(*host, clock, std::move(config));
   if (!report) return PrintError(report.error(), kExitRunFailed);
@@ -177,16 +177,28 @@ int RunAgent(const Flags& flags, agent::RunConfig config) {
   }
   if (!wanted) return report->outcome.status;
   const std::string text = json ? ReportJson(*report) : ReportText(*report);
-  if (Result<void> written = WriteAll(file ? file.get() : STDERR_FILENO, text); !written && file) {
-    return PrintError(written.error(), kExitRunFailed);
-  }
-  return report->outcome.status;
+  const Result<void> written = WriteAll(file ? file.get() : STDERR_FILENO, text);
+  if (written || !file) return report->outcome.status;
+  PrintError({written.error().code,
+              "--report: " + Quoted(*flags.Get("report")) +
+                  " cannot be written, the report follows here: " + written.error().message});
+  [[maybe_unused]] const Result<void> shown = WriteAll(STDERR_FILENO, text);
+  return kExitRunFailed;
 }
 
 int RunCommand(const Flags& flags) {
   agent::RunConfig config = RunConfigOf(flags);
   config.argv = flags.OperandArgv();
-  if (auto user = flags.Get("user")) config.identity = *agent::FindIdentity(*user);
+  if (auto user = flags.Get("user")) {
+    if (geteuid() != 0) {
+      return PrintError({ErrorCode::kNotPermitted,
+                         "--user: only root may run a program as another "
+                         "user, given: " +
+                             Quoted(*user)},
+                        kExitRunFailed);
+    }
+    config.identity = *agent::FindIdentity(*user);
+  }
   return RunAgent(flags, std::move(config));
 }
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "agent/account.h"
-#include "agent/agent.h"
+#include "agent/runner.h"
 #include "mete/resource_manager.h"
 
 namespace mete::cli {
@@ -19,12 +19,12 @@ struct RunState {
   std::string policy_option;
 };
 
-// For agent::RunConfig::open_account. An agent that is not there is created, with the limits and
+// For agent::RunConfig::find_account. An agent that is not there is created, with the limits and
 // policies of the configuration and no others, below its session and tenant, which are created too.
-// Of one that is there the limits in the configuration are changed; E2071: it is below another
-// session or tenant, or has other policies than were asked for. Then the configuration is as the
-// account. `clock` outlives what is opened.
-std::function<Result<std::unique_ptr<agent::Account>>(agent::AgentConfig&)> OpenStored(
+// Of one that is there the limits in the configuration are changed. Before any of that, E2071: it
+// is below another session or tenant, or has other policies than were asked for; E2080: it runs.
+// `clock` outlives what is opened.
+std::function<Result<agent::RunConfig::OpenAccount>(agent::AgentConfig&)> FindStored(
     RunState state, const Clock& clock);
 
 }  // namespace mete::cli

@@ -89,11 +89,11 @@ Result<void> CheckKernelLimit(const Flag& flag, std::string_view value) {
   const LimitKind kind = *FindLimit(flag.name);
   // A negative amount is told the minimum too, and not that zero would do.
   if (Result<Quantity> quantity = Quantity::Parse(value); quantity && quantity->IsNegative()) {
-    Result<void> enough = agent::CheckMinimum(kind, Limit{-1, std::string(value)});
+    Result<void> enough = agent::CheckRange(kind, Limit{-1, std::string(value)});
     if (!enough) return enough;
   }
   if (Result<void> ok = CheckLimit(flag, value); !ok) return ok;
-  return agent::CheckMinimum(kind, *ParseLimit(kind, value));
+  return agent::CheckRange(kind, *ParseLimit(kind, value));
 }
 
 Result<void> CheckLimitOrUnlimited(const Flag& flag, std::string_view value) {

@@ -182,6 +182,52 @@ mete quota get $METE_AGENT --state-dir {self.state} >/dev/null && echo read""")
         first.wait()
 
 
+class Refused(StateRun):
+    """A run that is refused has changed no account, and made none."""
+
+    def refused(self, text, *flags):
+        ran = self.mete("run", "--state-dir", str(self.state), *flags, "--", "true")
+        self.assertEqual(ran.returncode, 125, ran.stderr)
+        self.assertIn(text, ran.stderr)
+
+    def accounts(self):
+        listed = self.mete("quota", "list", "--state-dir", str(self.state), "--json")
+        return {f"{quota['scope']}/{quota['target_id']}": quota["limits"]
+                for quota in json.loads(listed.stdout)["quotas"]}
+
+    def test_changes_nothing(self):
+        first = self.on_state(["--memory", "64Mi"], "sleep 1000")
+        first.up()
+        other = self.start([], "sleep 1000")
+        other.up()
+        there = {f"agent/{first.id}": {"memory": "64Mi"}}
+        self.assertEqual(self.accounts(), there)
+        name = ("--agent", first.id)
+        self.refused("E2080", *name, "--memory", "50Mi")
+        self.refused("E2076", "--agent", other.id, "--tenant", "T8")
+        first.process.terminate()
+        first.wait()
+        self.refused("--memory: more than the kernel can hold, allowed: at most 2Ei, given: 7Ei",
+                     *name, "--cpu", "300m", "--memory", "7Ei")
+        self.refused("below nothing", *name, "--tenant", "ZZ")
+        self.refused("below nothing", *name, "--session", "S1", "--tenant", "ZZ", "--cpu", "1")
+        self.refused("at most 2Ei", "--agent", "new", "--tenant", "T9", "--memory", "7Ei")
+        self.refused("characters", "--agent", "n" * 128, "--tenant", "T9")
+        made = self.mete("quota", "create", "tenant", "T9", "--memory", "7Ei",
+                         "--state-dir", str(self.state))
+        self.assertEqual(made.returncode, 2, made.stderr)
+        self.assertIn("--memory: more than the kernel can hold, allowed: at most 2Ei", made.stderr)
+        self.assertEqual(self.accounts(), there)
+
+    def test_session_of_another_tenant_makes_no_agent(self):
+        first = self.on_state(["--tenant", "acme", "--session", "night"], "true")
+        self.assertEqual(first.wait(), 0, first.err)
+        there = self.accounts()
+        self.refused("session night is there already", "--agent", "new", "--session", "night",
+                     "--tenant", "other")
+        self.assertEqual(self.accounts(), there)
+
+
 class Owner(StateRun):
     """Two runs on one folder: the first owns it, the second asks the first."""
 

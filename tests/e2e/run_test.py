@@ -84,6 +84,8 @@ BAD_FLAGS = [
     (["--memory", "64MB"], ["64MB", "did you mean 64M or 64Mi?"]),
     (["--memory", "-5Mi"], ["--memory: less than", "at least 1Mi", "-5Mi"]),
     (["--cpu", "1m"], ["--cpu: less than", "at least 10m", "1m"]),
+    (["--memory", "7Ei"], ["--memory: more than", "at most 2Ei", "7Ei"]),
+    (["--cpu", "9999999"], ["--cpu: more than", "at most 1000000", "9999999"]),
     (["--quiet=yes"], ["--quiet", "yes"]),
     (["--memory", "1Gi", "--memory", "2Gi"], ["--memory", "twice"]),
     (["--cpu"], ["--cpu", "CORES"]),
@@ -316,6 +318,14 @@ class Report(AgentTest):
         done = self.mete("run", "--report", str(file), "--", "true")
         self.assertEqual(done.stderr, "")
         self.assertTrue(file.read_text().startswith("mete: ledger: "))
+
+    def test_that_does_not_fit_in_its_file_goes_to_standard_error(self):
+        done = self.mete("run", "--report", "/dev/full", "--", "sh", "-c", "exit 3")
+        self.assertEqual(done.returncode, 125)
+        first, report = done.stderr.split("\n", 1)
+        self.assertEqual(first, 'mete: E2099: --report: "/dev/full" cannot be written, '
+                         "the report follows here: No space left on device")
+        self.assertRegex(report, r"(?m)^  result +exited with 3; exit status 3$")
 
     def test_quiet_says_nothing(self):
         done = self.mete("run", "--quiet", "--tokens-per-hour", "1", "--on-tokens", "warn", "--",
