@@ -9,6 +9,7 @@
 #include "mete/quota.h"
 #include "mete/store.h"
 #include "server/ledger_requests.h"
+#include "store/verify.h"
 #include "wire/unix_client.h"
 
 namespace mete::cli {
@@ -51,9 +52,11 @@ Result<std::string> NeedStateDir(const Flags& flags) {
 
 Result<void> CheckStateDir(const std::string& folder) {
   struct stat found{};
-  if (stat(folder.c_str(), &found) == 0) return {};
+  const bool is_there = stat(folder.c_str(), &found) == 0;
+  if (is_there && HoldsLedger(folder)) return {};
   return Fail(ErrorCode::kNotFound,
-              "no such state folder, `mete quota create` makes one, given: " + Quoted(folder));
+              std::string(is_there ? "no ledger in the state folder" : "no such state folder") +
+                  ", `mete quota create` makes one, given: " + Quoted(folder));
 }
 
 Result<Ledger> Ledger::Open(const std::string& folder, bool make) {

@@ -26,12 +26,12 @@ server::StateConfig StateConfigOf(const std::string& folder, bool serves);
 
 // E2071: none is named.
 Result<std::string> NeedStateDir(const Flags& flags);
-// E2070: there is no such folder.
+// E2070: there is no such folder, or no ledger in it.
 Result<void> CheckStateDir(const std::string& folder);
 
 class Ledger {
  public:
-  // E2070: there is no such folder, unless `make`. E2079, E2080: as OpenState.
+  // E2070: as CheckStateDir, unless `make`. E2079, E2080: as OpenState.
   static Result<Ledger> Open(const std::string& folder, bool make = false);
 
   struct Exchange {

@@ -90,6 +90,18 @@ bool IsBackupDue(const StateFolder& folder) {
   return age >= kBackupAge || age < Duration(0);
 }
 
+std::string LeftWithoutDatabase(const StateFolder& folder) {
+  struct stat found{};
+  if (fstatat(folder.fd(), kDatabaseName, &found, 0) == 0 ? found.st_size != 0 : errno != ENOENT) {
+    return {};
+  }
+  // The database has its first page on disk before it has a log.
+  for (const char* name : {kLogName, kBackupName}) {
+    if (fstatat(folder.fd(), name, &found, 0) == 0) return folder.PathOf(name);
+  }
+  return {};
+}
+
 std::string LatestBackupText(const StateFolder& folder) {
   std::string latest;
   std::time_t made = 0;

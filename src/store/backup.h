@@ -27,6 +27,9 @@ std::optional<Failure> MakeBackup(Connection& from, const StateFolder& folder, c
 // Whether the daily backup is older than kBackupAge, or missing.
 bool IsBackupDue(const StateFolder& folder);
 
+// What outlived a database that is missing, or empty: its log or its backup. Else an empty string.
+std::string LeftWithoutDatabase(const StateFolder& folder);
+
 // "; the latest backup is PATH of DATE", "; there is no backup".
 std::string LatestBackupText(const StateFolder& folder);
 

@@ -14,6 +14,10 @@ namespace {
 // A log that is so many times as long, because it could not be brought in, grows no further.
 constexpr std::int64_t kLogRatio = 4;
 
+Failure EmptyThough(const std::string& path) {
+  return {"the database is empty, or missing, though " + path + " is there", true};
+}
+
 Failure SystemFailure(const std::string& what, const std::string& path) {
   return {what + ": " + path + ": " + std::strerror(errno), false};
 }
@@ -52,6 +56,10 @@ void SqliteStore::Close() {
 }
 
 std::optional<Failure> SqliteStore::Begin() {
+  // Before SQLite makes a new one, and removes the log of the old.
+  if (const std::string left = LeftWithoutDatabase(folder_); !left.empty()) {
+    return EmptyThough(left);
+  }
   database_ = std::make_unique<LedgerDatabase>(LedgerDatabase::Unsettled::kIt,
                                                folder_.PathOf(kDatabaseName), options_.vfs);
   LedgerDatabase& database = *database_;
@@ -74,10 +82,7 @@ std::optional<Failure> SqliteStore::Establish(LedgerDatabase& database) {
     const bool was_used =
         witness_.finding() == Witness::Finding::kDamaged ||
         (witness_.finding() == Witness::Finding::kGood && witness_.testimony().batch != 0);
-    if (was_used) {
-      return Failure{"the database is empty, or missing, though " + witness_.path() + " is there",
-                     true};
-    }
+    if (was_used) return EmptyThough(witness_.path());
     CreateTables(connection);
     if (connection.ok()) {
       Statement put(connection, LedgerStatements::kPutMark);

@@ -12,6 +12,7 @@
 #include "quota/store_contract_test.h"
 #include "store/backup.h"
 #include "store/store_folder_test.h"
+#include "store/verify.h"
 
 namespace mete {
 namespace {
@@ -195,6 +196,55 @@ TEST_F(SqliteStoreTest, DamageNamesTheBackupAndTheBackupIsTakenUp) {
   EXPECT_EQ(Fill(0), lines);
   std::filesystem::remove(folder_.PathOf(kBackupName));
   EXPECT_EQ(Lines(), lines);
+}
+
+TEST_F(SqliteStoreTest, ALostDatabaseIsNotReplacedByAnEmptyOne) {
+  const auto lines = Fill(5);
+  const std::string database = folder_.Read(kDatabaseName), mark = folder_.Read(kWitnessName);
+  const auto expect_refused = [&](const char* left, const std::string& backup) {
+    const std::string expected =
+        "E2079: the state is damaged: the database is empty, or missing, "
+        "though " +
+        folder_.PathOf(left) + " is there: in \"" + path() + "\"; " + backup;
+    // Also the second time: looking makes nothing, and removes nothing.
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(OpenError().starts_with(expected)) << OpenError();
+    const auto report = VerifyStore(path());
+    ASSERT_TRUE(report && report->problems.size() == 1);
+    EXPECT_TRUE(("E2079: " + report->problems[0]).starts_with(expected)) << report->problems[0];
+  };
+  const std::string known = "the latest backup is " + folder_.PathOf(kBackupName) + " of 2";
+  std::filesystem::remove(folder_.PathOf(kWitnessName));
+  std::filesystem::remove(folder_.PathOf(kDatabaseName));
+  expect_refused(kLogName, known);
+  EXPECT_FALSE(std::filesystem::exists(folder_.PathOf(kDatabaseName)));
+  folder_.Write(kDatabaseName, "");
+  expect_refused(kLogName, known);
+  std::filesystem::remove(folder_.PathOf(kLogName));
+  expect_refused(kBackupName, known);
+  std::filesystem::remove(folder_.PathOf(kBackupName));
+  folder_.Write(kLogName, "");
+  expect_refused(kLogName, "there is no backup");
+  folder_.Write(kDatabaseName, database);
+  folder_.Write(kWitnessName, mark);
+  EXPECT_EQ(Lines(), lines);
+}
+
+TEST_F(SqliteStoreTest, ALockOfAnotherProgramIsLeftAsItIs) {
+  for (const char* content : {"pid=12\n", " 12\n", "1234567890123456", "-1\n"}) {
+    folder_.Write("lock", content);
+    EXPECT_EQ(OpenError(),
+              "E2079: the state folder cannot be used: its lock is not a file of mete: \"" +
+                  folder_.PathOf("lock") + "\"");
+    EXPECT_EQ(folder_.Read("lock"), content);
+    EXPECT_FALSE(std::filesystem::exists(folder_.PathOf(kDatabaseName)));
+  }
+  // What mete left, whole or cut by a loss of power.
+  for (const std::string& content :
+       {std::string(), std::string("4194304\n"), std::string("41"), std::string(4, '\0')}) {
+    folder_.Write("lock", content);
+    const auto store = MustOpen(path());
+    EXPECT_EQ(folder_.Read("lock"), std::to_string(getpid()) + "\n");
+  }
 }
 
 TEST_F(SqliteStoreTest, ABackupThatWasWrittenToNeedsItsWitness) {

@@ -47,6 +47,15 @@ Result<void> CheckFolder(int folder, const std::string& path) {
   return {};
 }
 
+// Digits and a line's end, or what a loss of power leaves of them; not somebody else's file.
+bool IsOurs(int lock) {
+  std::array<char, 16> text;
+  const ssize_t got = pread(lock, text.data(), text.size(), 0);
+  if (got < 0 || got == static_cast<ssize_t>(text.size())) return false;
+  const std::string_view read(text.data(), static_cast<std::size_t>(got));
+  return read.find_first_not_of(std::string_view("0123456789\n\0", 12)) == read.npos;
+}
+
 std::string OwnerOf(int lock) {
   std::array<char, 16> text;
   const ssize_t got = pread(lock, text.data(), text.size(), 0);
@@ -79,6 +88,9 @@ Result<StateFolder> StateFolder::Open(const std::string& path) {
     }
     return Fail(ErrorCode::kInUse, "the state folder is in use by " + OwnerOf(folder.lock_.get()) +
                                        ": " + Quoted(path));
+  }
+  if (!IsOurs(folder.lock_.get())) {
+    return Unusable("its lock is not a file of mete", folder.PathOf(kLockName));
   }
   // On a full disk the lock holds all the same, only without the number.
   const std::string number = std::to_string(getpid()) + "\n";

@@ -14,8 +14,8 @@ namespace mete::store {
 
 class StateFolder {
  public:
-  // Makes it if it is not there, mode 0700. E2079: it cannot be used, or others may write to it;
-  // E2080: another process has it.
+  // Makes it if it is not there, mode 0700. E2079: it cannot be used, or others may write to it,
+  // or its file `lock` is another program's, which stays as it is; E2080: another process has it.
   static Result<StateFolder> Open(const std::string& path);
 
   const std::string& path() const noexcept { return path_; }

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <cstring>
 #include <limits>
 
 #include "base/quote.h"
@@ -12,15 +11,6 @@
 
 namespace mete {
 namespace {
-
-// A folder that is not there would be made, and a database in it.
-Result<void> CheckThatItIsThere(const std::string& folder) {
-  const std::string path = folder + "/" + store::kDatabaseName;
-  struct stat found{};
-  if (stat(path.c_str(), &found) == 0) return {};
-  return Fail(ErrorCode::kStoreUnavailable,
-              std::string("there is no state: ") + std::strerror(errno) + ": " + Quoted(path));
-}
 
 // The structure of the file: what no row shows, such as the list of its free pages.
 void CheckPages(store::Connection& connection, VerifyReport& report) {
@@ -36,9 +26,20 @@ void CheckPages(store::Connection& connection, VerifyReport& report) {
 
 }  // namespace
 
+bool HoldsLedger(const std::string& folder) {
+  for (const char* name :
+       {store::kDatabaseName, store::kLogName, store::kWitnessName, store::kBackupName}) {
+    struct stat found{};
+    // What cannot be told is told by opening it.
+    if (stat((folder + "/" + name).c_str(), &found) == 0 || errno != ENOENT) return true;
+  }
+  return false;
+}
+
 Result<VerifyReport> VerifyStore(const std::string& folder, const StoreOptions& options) {
-  if (Result<void> there = CheckThatItIsThere(folder); !there) {
-    return std::unexpected(there.error());
+  // A folder that is not there would be made, and a database in it.
+  if (!HoldsLedger(folder)) {
+    return Fail(ErrorCode::kStoreUnavailable, "there is no state in the folder: " + Quoted(folder));
   }
   VerifyReport report;
   auto opened = store::SqliteStore::Open(folder, options, store::Program());

@@ -16,6 +16,9 @@ struct VerifyReport {
   std::vector<std::string> problems{};  // none: it is whole
 };
 
+// Whether a ledger is in the folder, or was: opening it makes none where there never was one.
+bool HoldsLedger(const std::string& folder);
+
 // Reads every row, and looks at the pages of the file. E2080: somebody owns the folder; E2079: it
 // is none, or cannot be read. A damaged one is no error here: it is what the report says.
 Result<VerifyReport> VerifyStore(const std::string& folder, const StoreOptions& options = {});

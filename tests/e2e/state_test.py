@@ -276,6 +276,40 @@ class Commands(StateTest):
         self.assertIn("E2079", ran.stderr)
         self.assertIn("backup", ran.stderr)
 
+    def test_only_create_and_run_make_a_ledger(self):
+        os.mkdir(self.folder)
+        foreign = pathlib.Path(self.folder, "lock")
+        foreign.write_text("owner: somebody else, who knows no mete\n")
+        for arguments in (["quota", "list"], ["quota", "get", "a1"], ["quota", "rm", "a1"],
+                          ["quota", "set", "a1", "--cpu", "1"], ["quota", "reset", "a1"],
+                          ["events"], ["events", "--follow"], ["state", "dump"],
+                          ["state", "verify"], ["report", "--agent", "a1", "--tokens", "1"],
+                          ["suspend", "a1"], ["resume", "a1"], ["terminate", "a1"],
+                          ["clear-throttle", "a1"]):
+            self.refused(1, "E2070: no ledger in the state folder, `mete quota create` makes one, "
+                         f'given: "{self.folder}"', *arguments)
+        self.refused(1, "E2079: the state folder cannot be used: its lock is not a file of mete",
+                     "quota", "create", "agent", "a1")
+        self.assertEqual(os.listdir(self.folder), ["lock"])
+        self.assertIn("somebody else", foreign.read_text())
+        foreign.unlink()
+        self.mete("quota", "create", "agent", "a1")
+        self.assertEqual(self.totals(), 0)
+
+    def test_a_lost_ledger_is_told_with_its_backup(self):
+        self.mete("quota", "create", "agent", "a1")
+        for name in ("ledger.db", "ledger.db-wal", "ledger.mark"):
+            os.unlink(f"{self.folder}/{name}")
+        left = sorted(os.listdir(self.folder))
+        for arguments in (["quota", "list"], ["quota", "create", "agent", "a2"],
+                          ["state", "verify"]):
+            ran = self.run_mete(*arguments)
+            self.assertEqual((ran.returncode, ran.stdout), (1, ""), ran.stderr)
+            self.assertIn("E2079: the state is damaged: the database is empty, or missing, though",
+                          ran.stderr)
+            self.assertIn(f"; the latest backup is {self.folder}/ledger.backup of 2", ran.stderr)
+        self.assertEqual(sorted(os.listdir(self.folder)), left)
+
     def test_a_folder_that_is_none(self):
         pathlib.Path(self.folder).write_text("a file")
         self.refused(1, "E2079", "quota", "create", "agent", "a1")
