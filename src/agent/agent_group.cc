@@ -44,6 +44,9 @@ class Maker {
     return made;
   }
 
+  // The name was free, but a level above is another ledger's.
+  bool refused_above() const { return refused_above_; }
+
  private:
   Result<std::unique_ptr<RecordedGroup>> TryToMake(const std::string& id) {
     record_.id = id;
@@ -57,6 +60,7 @@ class Maker {
                                                : host_.Create(record_.group, record_.kernel);
     if (!group) {
       file->Remove();
+      refused_above_ = is_below();
       return std::unexpected(group.error());
     }
     guardian_.Made();
@@ -84,6 +88,7 @@ class Maker {
   GroupId place_;
   LevelLimits levels_;
   AgentRecord record_;
+  bool refused_above_ = false;
 };
 
 // Why the group of that name is there: its `mete run` answers, or nobody does any more.
@@ -109,6 +114,7 @@ Result<std::unique_ptr<RecordedGroup>> MakeGroup(Host& host, const Clock& clock,
   if (!config->id.empty()) {
     Result<std::unique_ptr<RecordedGroup>> named = maker.Make(config->id);
     if (named || named.error().code != ErrorCode::kAlreadyExists) return named;
+    if (maker.refused_above()) return named;
     return Fail(ErrorCode::kAlreadyExists, TakenText(dir, config->id, named.error()));
   }
   // The number of a process that was killed together with its guardian may have come round.

@@ -15,7 +15,7 @@
 namespace mete::agent {
 
 // An empty id becomes "run-PID". The record is in `dir`. E2076: an agent of that name runs, or one
-// that was left behind is kept.
+// that was left behind is kept; or its tenant or session is another ledger's (CreateLeaf).
 Result<std::unique_ptr<RecordedGroup>> MakeGroup(Host& host, const Clock& clock, Guardian& guardian,
                                                  const std::string& dir, AgentConfig* config);
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/quote.h"
+
 namespace mete::agent {
 namespace {
 
@@ -12,12 +14,19 @@ std::unexpected<Error> CannotHere(const char* what) {
   return Fail(ErrorCode::kSystem, std::string(what) + " is not possible on this machine");
 }
 
-// Finds the level and writes its limits; without limits, nothing.
-Result<void> LimitLevel(Host& host, const GroupId& id, const std::optional<KernelLimits>& limits) {
+// Finds the level, sees whose it is, and writes its limits; without limits, nothing.
+Result<void> LimitLevel(Host& host, const GroupId& id, const std::optional<KernelLimits>& limits,
+                        const std::string& ledger) {
   if (!limits) return {};
   Result<std::unique_ptr<Group>> level = host.Find(GroupNameOf(id));
   if (!level) return std::unexpected(level.error());
-  return (*level)->SetLimits(*limits);
+  const std::string owner = ledger.empty() ? ledger : (*level)->Claim(ledger);
+  if (owner == ledger) return (*level)->SetLimits(*limits);
+  const std::string kind = id.session.empty() ? "tenant" : "session";
+  return Fail(ErrorCode::kAlreadyExists,
+              "agents of a " + kind +
+                  " of that name are there already, of another state folder: " + kind + " " +
+                  (id.session.empty() ? id.tenant : id.session) + ", folder " + Quoted(owner));
 }
 
 }  // namespace
@@ -77,9 +86,10 @@ Result<std::unique_ptr<Group>> CreateLeaf(Host& host, const GroupId& id, const K
   Result<std::unique_ptr<Group>> leaf = host.Create(GroupNameOf(id), limits);
   if (!leaf) return leaf;
   Result<void> held;
-  if (!id.tenant.empty()) held = LimitLevel(host, {id.tenant, {}, {}}, levels.tenant);
+  if (!id.tenant.empty())
+    held = LimitLevel(host, {id.tenant, {}, {}}, levels.tenant, levels.ledger);
   if (held && !id.session.empty()) {
-    held = LimitLevel(host, {id.tenant, id.session, {}}, levels.session);
+    held = LimitLevel(host, {id.tenant, id.session, {}}, levels.session, levels.ledger);
   }
   if (held) return leaf;
   // The error that led here says more than one of cleaning up.

@@ -147,6 +147,10 @@ class Group {
   virtual Result<void> SetLabel(std::string_view text);
   virtual std::string Label();  // empty: none
 
+  // Whose the group of a tenant or session is until it is removed: this ledger's, unless another
+  // one was first. Of several at the same time one is. Where nothing can keep it: the given one.
+  virtual std::string Claim(std::string_view ledger) { return std::string(ledger); }
+
   // Moves another process into the group, in every hierarchy, with all its threads; memory that it
   // has stays charged where it is. E2070: there is no such process. E2078: not allowed to.
   virtual Result<void> Adopt(pid_t pid);
@@ -258,12 +262,14 @@ class Host {
 // Limits for the sums, where the id has such a level; unset: what is held there stays.
 struct LevelLimits {
   std::optional<KernelLimits> tenant, session;
+  std::string ledger = {};  // whose they are: Account::ledger, canonical; empty: nobody's
 };
 
 // Makes the group of an agent and writes the limits of its session and tenant, from the top down,
 // before anything can run in it: with the leaf in them, those groups cannot go. Leaves no group
 // behind if it fails; limits of a level that were written before the failure stay.
-// E2073: a level uses more memory than it is to be allowed.
+// E2073: a level uses more memory than it is to be allowed. E2076: also a level that another ledger
+// has, whose limits stay as they are.
 Result<std::unique_ptr<Group>> CreateLeaf(Host& host, const GroupId& id, const KernelLimits& limits,
                                           const LevelLimits& levels = {});
 

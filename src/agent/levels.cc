@@ -88,6 +88,7 @@ Result<void> LevelWatch::Hold(Level& level, const KernelLimits& wanted) {
 
 LevelLimits LevelWatch::Held() const {
   LevelLimits held;
+  held.ledger = agent_.config().levels.ledger;
   if (tenant_) held.tenant = tenant_->held;
   if (session_) held.session = session_->held;
   return held;

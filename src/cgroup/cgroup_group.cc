@@ -176,6 +176,10 @@ Result<void> CgroupGroup::SetLabel(std::string_view text) {
 
 std::string CgroupGroup::Label() { return ReadLabel(directories_.unified()); }
 
+std::string CgroupGroup::Claim(std::string_view ledger) {
+  return ClaimFor(directories_.unified(), ledger);
+}
+
 // Processes are only in leaves; on v2 the kernel says the same where controllers are passed on.
 int CgroupGroup::JoinSelf() noexcept { return is_level_ ? EBUSY : directories_.Join(); }
 int CgroupGroup::JoinRest() noexcept {

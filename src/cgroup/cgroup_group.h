@@ -34,6 +34,7 @@ class CgroupGroup final : public agent::Group {
   Result<agent::EffectiveLimits> Effective() override;
   Result<void> SetLabel(std::string_view text) override;
   std::string Label() override;
+  std::string Claim(std::string_view ledger) override;
   Result<void> Adopt(pid_t pid) override;
   int JoinSelf() noexcept override;
   int CloneFd() const noexcept override { return is_level_ ? -1 : directories_.unified(); }

@@ -155,6 +155,13 @@ std::string FakeGroup::Label() {
   return state_->label;
 }
 
+std::string FakeGroup::Claim(std::string_view ledger) {
+  std::lock_guard lock(host_.mutex_);
+  const bool kept = host_.capabilities.labels.grade != agent::Grade::kAbsent;
+  if (kept && state_->ledger.empty()) state_->ledger = ledger;
+  return kept ? state_->ledger : std::string(ledger);
+}
+
 Result<void> FakeGroup::Adopt(pid_t pid) {
   if (auto error = Begin(FakeCall::kAdopt, "Adopt")) return std::unexpected(*error);
   rlimit limit{};

@@ -22,7 +22,7 @@ struct FakeState {
   // Guarded by the host's mutex:
   std::optional<agent::KernelLimits> limits;
   std::optional<std::int64_t> cpu_rate;
-  std::string label;
+  std::string label, ledger;
   bool frozen = false, removed = false, join_fails = false;
   std::int64_t peak = 0, memory_kills = 0;
   std::map<pid_t, UniqueFd> watched;
@@ -46,6 +46,7 @@ class FakeGroup final : public agent::Group {
   Result<agent::EffectiveLimits> Effective() override;
   Result<void> SetLabel(std::string_view text) override;
   std::string Label() override;
+  std::string Claim(std::string_view ledger) override;
   Result<void> Adopt(pid_t pid) override;
   int JoinSelf() noexcept override;
   Result<agent::Sample> Read() override;

@@ -299,6 +299,59 @@ TEST_P(HostTree, ALevelThatRefusesItsLimitsLeavesNoLeaf) {
   EXPECT_TRUE(FoundNames().empty());
 }
 
+TEST_P(HostTree, ALevelIsTheLedgersThatWasFirstUntilItIsRemoved) {
+  const agent::Capabilities seen = host_->Look();
+  if (seen.memory.grade != agent::Grade::kKernel) {
+    TestLeaf leaf(*host_, Id("s", "one"));
+    ASSERT_TRUE(leaf);
+    for (const char* ledger : {"/a", "/b"}) EXPECT_EQ(MustFind(Id("", ""))->Claim(ledger), ledger);
+    return;  // no group holds a sum here, which ledgers could take from each other
+  }
+  if (seen.labels.grade != agent::Grade::kKernel) GTEST_SKIP() << seen.labels.how;
+  KernelLimits few, more;
+  few.pids_max = 20;
+  more.pids_max = 30;
+  const std::string longest = "/" + std::string(4094, 'x');  // a path of PATH_MAX - 1
+  {
+    TestLeaf one(*host_, Id("s", "one"), {}, {few, few, "/a"});
+    ASSERT_TRUE(one);
+    TestLeaf same(*host_, Id("s", "same"), {}, {more, more, "/a"});
+    EXPECT_TRUE(same) << "its own ledger may change it";
+    const auto before = FoundNames();
+    auto other = CreateLeaf(*host_, Id("s", "other"), {}, {few, few, "/b"});
+    ASSERT_FALSE(other);
+    EXPECT_EQ(other.error().ToString(),
+              "E2076: agents of a tenant of that name are there already, of another state folder: "
+              "tenant " +
+                  tenant_ + ", folder \"/a\"");
+    EXPECT_EQ(FoundNames(), before) << "a refusal must leave nothing";
+    EXPECT_EQ(one->Effective()->pids_max.value, 30) << "a refusal must change nothing";
+    TestLeaf nobody(*host_, Id("", "nobody"), {}, {few, {}});
+    EXPECT_TRUE(nobody) << "who has no ledger is asked for none";
+    EXPECT_EQ(MustFind(Id("s", ""))->Claim("/b"), "/a");
+  }
+  {
+    TestLeaf after(*host_, Id("s", "after"), {}, {few, few, longest});
+    ASSERT_TRUE(after) << "the group went with its last agent, and the claim with it";
+    auto other = CreateLeaf(*host_, Id("s", "other"), {}, {few, few, "/b"});
+    EXPECT_EQ(other.error().code, ErrorCode::kAlreadyExists);
+  }
+  TestLeaf session(*host_, {"", tenant_, "one", 1}, {}, {{}, few, "/a"});
+  ASSERT_TRUE(session);
+  auto other = CreateLeaf(*host_, {"", tenant_, "two", 1}, {}, {{}, few, "/b"});
+  ASSERT_FALSE(other);
+  EXPECT_NE(other.error().message.find("session " + tenant_ + ", folder"), std::string::npos)
+      << other.error().message;
+}
+
+TEST(FakeHostTree, WhereNothingSaysWhoseALevelIsItIsEverybodys) {
+  FakeHost host;
+  host.capabilities.labels = {agent::Grade::kAbsent, "a test says so"};
+  TestLeaf one(host, {"t", "", "one", 1}, {}, {KernelLimits{}, {}, "/a"});
+  TestLeaf two(host, {"t", "", "two", 1}, {}, {KernelLimits{}, {}, "/b"});
+  EXPECT_TRUE(one && two);
+}
+
 TEST_P(HostTree, LabelsStayUntilTheGroupIsRemoved) {
   if (host_->Look().labels.grade == agent::Grade::kAbsent) {
     GTEST_SKIP() << host_->Look().labels.how;

@@ -1,7 +1,9 @@
 #include "cgroup/label.h"
 
+#include <limits.h>
 #include <sys/xattr.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -13,20 +15,26 @@ namespace {
 constexpr std::string_view kTrusted = "trusted.mete.";
 constexpr std::string_view kUser = "user.mete.";
 constexpr std::string_view kLabel = "label";
+constexpr std::string_view kLedger = "ledger";
 
-}  // namespace
-
-int WriteAttribute(int dir, std::string_view name, std::string_view text) {
+int Write(int dir, std::string_view name, std::string_view text, int flags) {
   for (const std::string_view kind : {kTrusted, kUser}) {
     const std::string full = std::string(kind).append(name);
-    if (fsetxattr(dir, full.c_str(), text.data(), text.size(), 0) == 0) return 0;
+    if (fsetxattr(dir, full.c_str(), text.data(), text.size(), flags) == 0) return 0;
     if (errno != EPERM && errno != ENOTSUP) break;
   }
   return errno;
 }
 
+}  // namespace
+
+int WriteAttribute(int dir, std::string_view name, std::string_view text) {
+  return Write(dir, name, text, 0);
+}
+
 std::string ReadAttribute(int dir, std::string_view name) {
-  std::array<char, agent::kMaxLabelBytes> text;
+  // A label, or a path.
+  std::array<char, std::max<std::size_t>(agent::kMaxLabelBytes, PATH_MAX)> text;
   for (const std::string_view kind : {kTrusted, kUser}) {
     const std::string full = std::string(kind).append(name);
     const ssize_t got = fgetxattr(dir, full.c_str(), text.data(), text.size());
@@ -38,6 +46,15 @@ std::string ReadAttribute(int dir, std::string_view name) {
 int WriteLabel(int dir, std::string_view text) { return WriteAttribute(dir, kLabel, text); }
 
 std::string ReadLabel(int dir) { return ReadAttribute(dir, kLabel); }
+
+std::string ClaimFor(int dir, std::string_view ledger) {
+  // Looked at first, for one of the other kind.
+  std::string owner = ReadAttribute(dir, kLedger);
+  if (!owner.empty()) return owner;
+  Write(dir, kLedger, ledger, XATTR_CREATE);
+  owner = ReadAttribute(dir, kLedger);
+  return owner.empty() ? std::string(ledger) : owner;
+}
 
 agent::GradeInfo LabelGrade(int dir) {
   int error = EBADF;

@@ -23,6 +23,10 @@ int WriteLabel(int dir, std::string_view text);
 // Empty if there is none.
 std::string ReadLabel(int dir);
 
+// Of the group of a tenant or session: the ledger that it belongs to. Written unless there is one;
+// the answer is what is there then, or `ledger` where nothing can be.
+std::string ClaimFor(int dir, std::string_view ledger);
+
 // Whether this directory can have a label, found out without writing one.
 agent::GradeInfo LabelGrade(int dir);
 

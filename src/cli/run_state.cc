@@ -1,5 +1,6 @@
 #include "cli/run_state.h"
 
+#include <filesystem>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -276,6 +277,9 @@ std::function<Result<agent::RunConfig::OpenAccount>(agent::AgentConfig&)> FindSt
     if (!first) return std::unexpected(first.error());
     Result<Plan> plan = Look(*first, state, &config, clock);
     if (!plan) return std::unexpected(plan.error());
+    // The same for everybody, however they write it.
+    std::error_code error;
+    config.levels.ledger = std::filesystem::canonical(state.folder, error).string();
     const auto opened = std::make_shared<std::optional<OpenedState>>(*std::move(first));
     return [opened, state, plan = *std::move(plan), &clock] {
       return Open(opened, state, plan, clock);

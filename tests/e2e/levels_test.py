@@ -129,6 +129,36 @@ class Changed(LevelTest):
         self.assertIn(f"limits of tenant {self.tenant} not held yet: E2073: memory_max", agent.err)
 
 
+class OfAnotherFolder(LevelTest):
+    """Two state folders that have a tenant of the same name, and so the same group."""
+
+    def test_a_tenant_that_another_folder_has_agents_in_is_refused(self):
+        other = self.folder / "other"
+        self.quota("create", "tenant", self.tenant, "--cpu", "100m", "--memory", "64Mi")
+        done = self.mete("quota", "create", "tenant", self.tenant, "--cpu", "800m", "--memory",
+                         "512Mi", "--state-dir", other)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        first = self.below()
+        before = memory(self.top)
+        words = ["run", "--quiet", "--agent", first.id + "-q", "--tenant", self.tenant,
+                 "--state-dir"]
+        mark = self.folder / "started"
+        done = self.mete(*words, other, "--", "touch", mark)
+        self.assertEqual((done.returncode, done.stderr), (
+            125, "mete: E2076: agents of a tenant of that name are there already, of another state "
+            f"folder: tenant {self.tenant}, folder \"{self.state.resolve()}\"\n"))
+        self.assertFalse(mark.exists())
+        self.assertEqual((cpu(self.top), memory(self.top)), (100, before))
+        self.assertEqual(first.state(), "running")
+        link = self.folder / "link"
+        link.symlink_to(self.state)
+        same = self.mete(*words, link, "--", "true")
+        self.assertEqual((same.returncode, same.stderr), (0, ""))
+        self.end(first)
+        after = self.mete(*words, other, "--", "true")
+        self.assertEqual((after.returncode, after.stderr), (0, ""))
+
+
 class Lifted(LevelTest):
     def test_a_quota_that_a_killed_owner_lifted_is_put_back_by_the_others(self):
         self.quota("create", "tenant", self.tenant, "--cpu", "300m")

@@ -14,6 +14,7 @@ class StateRun(AgentTest):
     def setUp(self):
         super().setUp()
         self.state = self.folder / "state"
+        self.tenant = f"acme-{self.mark[:8]}"  # its group is this folder's alone
 
     def on_state(self, flags, command, name=None):
         """A run on the stored account of that name, or of one of its own."""
@@ -57,36 +58,40 @@ class Account(StateRun):
         self.assertEqual(again.out, "went on\n")
 
     def test_is_below_its_session_and_tenant(self):
-        agent = self.on_state(["--tenant", "acme", "--session", "night"], "mete report --tokens 5")
+        agent = self.on_state(["--tenant", self.tenant, "--session", "night"],
+                              "mete report --tokens 5")
         self.assertEqual(agent.wait(), 0, agent.err)
         self.assertEqual(self.quota(agent.id)["parent"], "session/night")
-        shown = self.mete("quota", "get", "tenant", "acme", "--state-dir", self.state, "--json")
+        shown = self.mete("quota", "get", "tenant", self.tenant, "--state-dir", self.state,
+                          "--json")
         self.assertEqual(json.loads(shown.stdout)["usage"]["tokens_consumed"], 5)
         other = self.on_state(["--tenant", "other"], "true", agent.id)
         self.assertEqual(other.wait(), 125)
         self.assertIn("below session night", other.err)
 
     def test_of_the_tenant_suspends_those_below(self):
-        made = self.mete("quota", "create", "tenant", "acme", "--tokens-per-hour", "100",
+        made = self.mete("quota", "create", "tenant", self.tenant, "--tokens-per-hour", "100",
                          "--state-dir", self.state)
         self.assertEqual(made.returncode, 0, made.stderr)
-        agent = self.on_state(["--tenant", "acme"],
-                              "mete report --tokens 101; mete report --tokens 1; echo went on")
-        agent.suspended()
-        reset = self.mete("quota", "reset", "tenant", "acme", "--state-dir", self.state)
+        agent = self.on_state(["--tenant", self.tenant],
+                              "mete report --tokens 101; mete report --tokens 1; sleep 1; echo went on")
+        agent.suspended()  # soon after the answer
+        reset = self.mete("quota", "reset", "tenant", self.tenant, "--state-dir", self.state)
         self.assertEqual(reset.returncode, 0, reset.stderr)
         self.assertEqual(agent.wait(), 0, agent.err)
         self.assertEqual(agent.out.splitlines()[-1], "went on")
-        self.assertIn("tokens_per_hour of tenant acme", agent.err)
-        self.assertIn(f"mete quota reset tenant acme --state-dir {self.state}", agent.err)
+        self.assertIn(f"tokens_per_hour of tenant {self.tenant}", agent.err)
+        self.assertIn(f"mete quota reset tenant {self.tenant} --state-dir {self.state}", agent.err)
 
     def test_below_a_tenant_shares_what_the_kernel_gives_it(self):
-        self.mete("quota", "create", "tenant", "acme", "--cpu", "400m", "--state-dir", self.state)
+        self.mete("quota", "create", "tenant", self.tenant, "--cpu", "400m",
+                  "--state-dir", self.state)
         spin = "t=$(($(date +%s)+3)); while [ $(date +%s) -lt $t ]; do :; done"
-        agents = [self.on_state(["--tenant", "acme"], spin) for _ in range(2)]
+        agents = [self.on_state(["--tenant", self.tenant], spin) for _ in range(2)]
         for agent in agents:
             agent.up()
-            self.assertIn("/t-acme/", str(agent.group_path("cpu") or agent.group_path("")))
+            path = agent.group_path("cpu") or agent.group_path("")
+            self.assertIn(f"/t-{self.tenant}/", str(path))
         for agent in agents:
             self.assertEqual(agent.wait(60), 0, agent.err)
         used = sum(agent.report["cpu_seconds"] for agent in agents)
@@ -114,16 +119,17 @@ mete quota get $METE_AGENT --state-dir {self.state} >/dev/null && echo read""")
         self.assertIn("--on-memory", other.err)
 
     def test_limits_above_are_in_the_report_and_shown_inside(self):
-        self.mete("quota", "create", "tenant", "acme", "--tokens-per-day", "1k",
+        self.mete("quota", "create", "tenant", self.tenant, "--tokens-per-day", "1k",
                   "--state-dir", self.state)
-        agent = self.on_state(["--tenant", "acme"], "mete report --tokens 5; mete quota get")
+        agent = self.on_state(["--tenant", self.tenant], "mete report --tokens 5; mete quota get")
         self.assertEqual(agent.wait(), 0, agent.err)
-        self.assertRegex(agent.out, r"\ntokens_per_day of tenant/acme +1k +5 +995 ")
-        self.assertEqual(agent.report["above"], [{"account": "tenant/acme", "text": "1k",
+        self.assertRegex(agent.out, rf"\ntokens_per_day of tenant/{self.tenant} +1k +5 +995 ")
+        self.assertEqual(agent.report["above"], [{"account": f"tenant/{self.tenant}", "text": "1k",
                                                   "limit": "tokens_per_day", "used": 5}])
         self.assertTrue(agent.report["durable"])
         ran = self.mete("run", "--agent", agent.id, "--state-dir", self.state, "--", "true")
-        self.assertRegex(ran.stderr, r"\n  above +tenant acme: tokens_per_day 1k: used 5\n")
+        self.assertRegex(ran.stderr,
+                         rf"\n  above +tenant {self.tenant}: tokens_per_day 1k: used 5\n")
 
     def test_actions_are_in_the_report_also_those_before_the_disk(self):
         agent = self.on_state(["--tokens-per-hour", "100", "--on-tokens", "suspend:hard",
@@ -220,7 +226,7 @@ class Refused(StateRun):
         self.assertEqual(self.accounts(), there)
 
     def test_session_of_another_tenant_makes_no_agent(self):
-        first = self.on_state(["--tenant", "acme", "--session", "night"], "true")
+        first = self.on_state(["--tenant", self.tenant, "--session", "night"], "true")
         self.assertEqual(first.wait(), 0, first.err)
         there = self.accounts()
         self.refused("session night is there already", "--agent", "new", "--session", "night",
@@ -241,9 +247,9 @@ mete report --tokens 0 >/dev/null
 """
 
     def start_both(self):
-        first = self.on_state(["--tenant", "acme", "--durability", "sync"], "sleep 1000")
+        first = self.on_state(["--tenant", self.tenant, "--durability", "sync"], "sleep 1000")
         first.up()
-        second = self.on_state(["--tenant", "acme", "--durability", "sync",
+        second = self.on_state(["--tenant", self.tenant, "--durability", "sync",
                                 "--cpu-seconds-per-hour", "3600"], self.REPORTS)
         return first, second
 
