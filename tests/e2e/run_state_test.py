@@ -74,7 +74,8 @@ class Account(StateRun):
                          "--state-dir", self.state)
         self.assertEqual(made.returncode, 0, made.stderr)
         agent = self.on_state(["--tenant", self.tenant],
-                              "mete report --tokens 101; mete report --tokens 1; sleep 1; echo went on")
+                              "mete report --tokens 101; mete report --tokens 1; sleep 1; "
+                              "echo went on")
         agent.suspended()  # soon after the answer
         reset = self.mete("quota", "reset", "tenant", self.tenant, "--state-dir", self.state)
         self.assertEqual(reset.returncode, 0, reset.stderr)
