@@ -34,7 +34,7 @@ server::StateConfig ConfigOf(const RunState& state, const Clock& clock) {
   return config;
 }
 
-// The owner's answer, whichever process it is.
+// The owner's answer, whichever process it is. E2079: it went away, which is not a 404 of its own.
 Result<wire::Json> Ask(const OpenedState& opened, std::string_view method, std::string target,
                        std::string body) {
   wire::HttpRequest request{std::string(method), std::move(target), {}, std::move(body)};
@@ -44,7 +44,7 @@ Result<wire::Json> Ask(const OpenedState& opened, std::string_view method, std::
     response = opened.owned->Answer(request);
   } else {
     Result<wire::HttpResponse> answered = wire::CallUnix(opened.socket, request);
-    if (!answered) return std::unexpected(answered.error());
+    if (!answered) return Fail(ErrorCode::kStoreUnavailable, answered.error().message);
     response = *std::move(answered);
   }
   if (response.status >= 400) return std::unexpected(server::ReadProblem(response));
