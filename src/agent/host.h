@@ -77,8 +77,9 @@ struct KernelLimits {
 };
 inline constexpr std::int64_t kMinCpuNanocores = 10'000'000;  // 10m: 1 ms in a period of 100 ms
 inline constexpr std::int64_t kMinMemoryBytes = 1 << 20;      // a process needs about this to start
-// What an agent may be given at most: a million cores, and so much that with the headroom above it
-// (kernel_limits.h) it stays below the 4 EiB that v1 says for "no limit". Nobody has either.
+// What an agent may be given at most: a million cores, far below the 2^44 us of quota at which the
+// kernel says EINVAL, and so much memory that with the headroom above it (kernel_limits.h) it stays
+// below the 4 EiB that v1 says for "no limit". Nobody has either.
 inline constexpr std::int64_t kMaxCpuNanocores = 1'000'000'000'000'000;
 inline constexpr std::int64_t kMaxMemoryBytes = std::int64_t{2} << 60;
 

@@ -17,8 +17,6 @@ namespace {
 using agent::EffectiveLimits;
 using agent::KernelLimits;
 
-// A million cores: far beyond any machine, far below the 2^44 us at which the kernel says EINVAL.
-constexpr std::int64_t kMaxCpuNanocores = 1'000'000LL * 1'000'000'000;
 constexpr std::int64_t kMaxPids = 4'194'304;  // PID_MAX_LIMIT: pids.max takes no more
 // v1 says "no limit" as the largest count of pages, in bytes; nobody has 4 EiB.
 constexpr std::int64_t kUnlimitedBytes = 1LL << 62;
@@ -118,8 +116,8 @@ Result<void> PutValue(int dir, const char* file, std::string_view value) {
 Result<void> CheckLimits(const KernelLimits& limits) {
   constexpr std::int64_t kMaxBytes = kUnlimitedBytes - 1;
   if (const auto& cpu = limits.cpu_nanocores;
-      cpu && (*cpu < agent::kMinCpuNanocores || *cpu > kMaxCpuNanocores)) {
-    return OutOfRange("cpu_nanocores", *cpu, agent::kMinCpuNanocores, kMaxCpuNanocores);
+      cpu && (*cpu < agent::kMinCpuNanocores || *cpu > agent::kMaxCpuNanocores)) {
+    return OutOfRange("cpu_nanocores", *cpu, agent::kMinCpuNanocores, agent::kMaxCpuNanocores);
   }
   if (const auto& max = limits.memory_max;
       max && (*max < agent::kMinMemoryBytes || *max > kMaxBytes)) {
